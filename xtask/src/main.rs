@@ -1,0 +1,32 @@
+//! `cargo xtask`: everything that is done with this repository.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod load;
+mod needs;
+mod run;
+mod servers;
+mod test;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  build           build the plugins into plugins/, and the host
+  demo [--once]   build, then show the whole path from an alert to a report, and go on serving
+  test            everything that CI runs: format, lints, builds, tests
+  bench [ROW…]    measure; rows: parse, ingest, start (all of them without a name)";
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    match command {
+        "build" => run::build(run::Profile::Dev),
+        "demo" => run::demo(rest),
+        "test" => test::run(),
+        "bench" => bench::run(rest),
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -1,0 +1,85 @@
+//! Commands of others, and the builds.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::needs;
+
+pub(crate) const PLUGINS: [&str; 5] = ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory"];
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The host's binary.
+pub(crate) fn binary(profile: Profile) -> PathBuf {
+    let folder = if profile == Profile::Dev { "debug" } else { "release" };
+    target().join(folder).join("watchkeeper")
+}
+
+/// Runs it in the workspace's folder, says what it runs, and fails if it does.
+pub(crate) fn execute(program: &str, arguments: &[&str]) -> Result<()> {
+    execute_with(program, arguments, &[])
+}
+
+pub(crate) fn execute_with(program: &str, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Result<()> {
+    eprintln!("$ {program} {}", arguments.join(" "));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root()).envs(environment.iter().copied());
+    let status = command.status().with_context(|| format!("{program} can't be started"))?;
+    if !status.success() {
+        bail!("`{program} {}` failed: {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The plugins into `plugins/`, and the host.
+pub(crate) fn build(profile: Profile) -> Result<()> {
+    build_plugins()?;
+    let release: &[&str] = if profile == Profile::Release { &["--release"] } else { &[] };
+    execute("cargo", &[&["build", "--locked", "--package", "watchkeeper"], release].concat())
+}
+
+pub(crate) fn build_plugins() -> Result<()> {
+    needs::wasm_target()?;
+    let packages: Vec<String> = PLUGINS.iter().map(|name| format!("--package=plugin-{name}")).collect();
+    let mut arguments = vec!["build", "--locked", "--profile=plugin", "--target=wasm32-wasip2"];
+    arguments.extend(packages.iter().map(String::as_str));
+    execute("cargo", &arguments)?;
+    for name in PLUGINS {
+        let built =
+            target().join("wasm32-wasip2/plugin").join(format!("plugin_{}.wasm", name.replace('-', "_")));
+        put(&built, &root().join("plugins").join(format!("{name}.wasm")))?;
+    }
+    Ok(())
+}
+
+/// Beside and renamed: a host that runs never sees half a file.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let beside = to.with_extension("part");
+    std::fs::copy(from, &beside).with_context(|| format!("{} can't be copied", from.display()))?;
+    std::fs::rename(&beside, to).with_context(|| format!("{} can't be written", to.display()))
+}
+
+pub(crate) fn demo(options: &[String]) -> Result<()> {
+    build(Profile::Dev)?;
+    let binary = binary(Profile::Dev);
+    let mut arguments = vec!["demo"];
+    arguments.extend(options.iter().map(String::as_str));
+    execute(&binary.to_string_lossy(), &arguments)
+}
