@@ -1,0 +1,493 @@
+//! An investigation: one run from briefing to report, kept as events.
+//!
+//! Every move is an event in the store before it takes effect, so [`Progress`], folded from the events, is all that a
+//! worker needs to go on after a crash, and [`Progress::next_move`] is the whole state machine.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::alert::Alert;
+use crate::gate::{Effect, Verdict};
+use crate::{IncidentId, Timestamp};
+
+/// Written `inv-7`; read with or without the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InvestigationId(pub i64);
+
+crate::incident::id_as_text!(InvestigationId, "inv-", "an investigation's id");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Accepted, in the queue.
+    Started,
+    Running,
+    /// For a person's answer.
+    Waiting,
+    Completed,
+    Failed,
+    /// A human was called.
+    Escalated,
+}
+
+impl State {
+    pub const ALL: [State; 6] =
+        [State::Started, State::Running, State::Waiting, State::Completed, State::Failed, State::Escalated];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Started => "started",
+            State::Running => "running",
+            State::Waiting => "waiting",
+            State::Completed => "completed",
+            State::Failed => "failed",
+            State::Escalated => "escalated",
+        }
+    }
+
+    /// Nothing comes after it.
+    pub fn is_over(self) -> bool {
+        matches!(self, State::Completed | State::Failed | State::Escalated)
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        State::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+            format!("`{text}` is no state: one of started, running, waiting, completed, failed, escalated")
+        })
+    }
+}
+
+/// A step that a brain proposes. Untrusted until the gate has judged it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    pub tool: String,
+    /// The tool's input: `{"command": "uptime"}` for bash, `{"path": "/var/log/syslog"}` for read_file.
+    pub input: Value,
+    /// Why, for the people who watch.
+    #[serde(default)]
+    pub purpose: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeStatus {
+    /// The tool ran; a command's own failure is its exit code.
+    Ran,
+    /// The tool could not do it.
+    Failed,
+    TimedOut,
+    /// The gate, or the person who was asked, said no.
+    Refused,
+    /// The host stopped while it ran.
+    Interrupted,
+}
+
+/// What came of a call. `output` is untrusted text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub status: OutcomeStatus,
+    pub output: String,
+    /// The middle of the output was left out, for its length.
+    pub truncated: bool,
+    pub exit_code: Option<i32>,
+    #[serde(rename = "duration_ms", with = "millis")]
+    pub duration: Duration,
+}
+
+impl Outcome {
+    /// One that no tool gave: refused, interrupted, failed before it ran.
+    pub fn without_run(status: OutcomeStatus, why: impl Into<String>) -> Self {
+        Self { status, output: why.into(), truncated: false, exit_code: None, duration: Duration::ZERO }
+    }
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_millis() as u64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// Which outcome shows a finding, and the words in it that do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The call's number in the transcript, from 0.
+    pub call: u32,
+    pub excerpt: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub statement: String,
+    pub evidence: Vec<Evidence>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub summary: String,
+    pub root_cause: Option<String>,
+    pub findings: Vec<Finding>,
+    pub recommendations: Vec<String>,
+    /// 0 to 1.
+    pub confidence: f64,
+}
+
+/// A tool, as a brain is told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolDescription {
+    pub name: String,
+    pub description: String,
+    /// JSON schema.
+    pub input_schema: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PastReport {
+    pub incident: IncidentId,
+    pub title: String,
+    pub ended_at: Timestamp,
+    pub report: Report,
+}
+
+/// What is known when an investigation begins; a brain sees this and the outcomes, and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Briefing {
+    pub incident: IncidentId,
+    pub source: String,
+    pub alert: Alert,
+    pub related: Vec<Alert>,
+    pub history: Vec<PastReport>,
+    pub tools: Vec<ToolDescription>,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    pub instructions: String,
+    pub task: String,
+    pub first_steps: Vec<Call>,
+}
+
+/// What a brain answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Calls(Vec<Call>),
+    Conclude(Report),
+}
+
+/// What began an investigation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The incident's severity is one that `investigate` in watchkeeper.yaml names.
+    Automatic,
+    /// A person asked for it.
+    Requested,
+}
+
+/// One entry of the transcript. Calls are numbered from 0 in the order of their proposal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    Started {
+        trigger: Trigger,
+    },
+    /// A worker took it up; more than once if the host was stopped in between.
+    Running,
+    Briefed {
+        briefing: Box<Briefing>,
+        /// Who proposes the steps: `playbook high-cpu`.
+        brain: String,
+        /// The plugin that wrote the prompt.
+        prompt_by: String,
+        prompt: Prompt,
+    },
+    Proposed {
+        calls: Vec<Call>,
+    },
+    Judged {
+        call: u32,
+        verdict: Verdict,
+        reason: String,
+        rule: Option<String>,
+    },
+    /// Written before the tool starts.
+    Acting {
+        call: u32,
+        effect: Effect,
+    },
+    Acted {
+        call: u32,
+        outcome: Outcome,
+    },
+    /// The brain failed to answer.
+    BrainFailed {
+        error: String,
+    },
+    Concluded {
+        report: Report,
+    },
+    Completed,
+    Failed {
+        reason: String,
+    },
+    /// A human is called; the notice is in the outbox with this very commit.
+    Escalated {
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The state that this event moves the investigation to, if it moves it.
+    pub fn state(&self) -> Option<State> {
+        match self {
+            Event::Started { .. } => Some(State::Started),
+            Event::Running => Some(State::Running),
+            Event::Completed => Some(State::Completed),
+            Event::Failed { .. } => Some(State::Failed),
+            Event::Escalated { .. } => Some(State::Escalated),
+            _ => None,
+        }
+    }
+}
+
+/// An event as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 0, without gaps.
+    pub seq: u32,
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// An investigation without its transcript.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Investigation {
+    pub id: InvestigationId,
+    pub incident: IncidentId,
+    pub state: State,
+    pub trigger: Trigger,
+    /// The incident's title.
+    pub title: String,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub report: Option<Report>,
+    /// Why it failed or escalated.
+    pub reason: Option<String>,
+}
+
+/// What one investigation may use. Defaults and names are the original design's `InvestigationConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    pub max_actions: u32,
+    pub max_duration: Duration,
+    pub escalate_on_confidence_below: f64,
+    pub escalate_on_multiple_errors: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            max_actions: 20,
+            max_duration: Duration::from_secs(15 * 60),
+            escalate_on_confidence_below: 0.7,
+            escalate_on_multiple_errors: 3,
+        }
+    }
+}
+
+/// A call and how far it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallProgress {
+    pub call: Call,
+    pub verdict: Option<(Verdict, String)>,
+    pub acting: Option<Effect>,
+    pub outcome: Option<Outcome>,
+}
+
+/// How far an investigation came: the fold of its events.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pub started_at: Option<Timestamp>,
+    pub state: Option<State>,
+    pub briefing: Option<Box<Briefing>>,
+    pub brain: Option<String>,
+    pub calls: Vec<CallProgress>,
+    pub errors: u32,
+    pub last_error: Option<String>,
+    pub report: Option<Report>,
+    pub next_seq: u32,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    Brief,
+    Judge {
+        call: u32,
+    },
+    Act {
+        call: u32,
+    },
+    /// It was running when the host stopped, and only reads: run it again.
+    ActAgain {
+        call: u32,
+    },
+    /// It was running when the host stopped, and may have changed something: report that.
+    MarkInterrupted {
+        call: u32,
+    },
+    AskBrain,
+    Complete,
+    Escalate {
+        reason: String,
+    },
+    /// It is over.
+    Nothing,
+}
+
+impl Progress {
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut progress = Self::default();
+        for entry in entries {
+            progress.apply(entry);
+        }
+        progress
+    }
+
+    pub fn apply(&mut self, entry: &Entry) {
+        self.next_seq = entry.seq + 1;
+        if let Some(state) = entry.event.state() {
+            self.state = Some(state);
+        }
+        match &entry.event {
+            Event::Started { .. } => self.started_at = Some(entry.at),
+            Event::Briefed { briefing, brain, prompt, .. } => {
+                self.briefing = Some(briefing.clone());
+                self.brain = Some(brain.clone());
+                self.propose(&prompt.first_steps);
+            }
+            Event::Proposed { calls } => self.propose(calls),
+            Event::Judged { call, verdict, reason, .. } => {
+                self.at(*call, |progress| progress.verdict = Some((*verdict, reason.clone())));
+            }
+            Event::Acting { call, effect } => self.at(*call, |progress| progress.acting = Some(*effect)),
+            Event::Acted { call, outcome } => {
+                if matches!(outcome.status, OutcomeStatus::Failed | OutcomeStatus::TimedOut) {
+                    self.err(outcome.output.clone());
+                }
+                self.at(*call, |progress| progress.outcome = Some(outcome.clone()));
+            }
+            Event::BrainFailed { error } => self.err(error.clone()),
+            Event::Concluded { report } => self.report = Some(report.clone()),
+            Event::Running | Event::Completed | Event::Failed { .. } | Event::Escalated { .. } => {}
+        }
+    }
+
+    fn propose(&mut self, calls: &[Call]) {
+        self.calls.extend(calls.iter().map(|call| CallProgress {
+            call: call.clone(),
+            verdict: None,
+            acting: None,
+            outcome: None,
+        }));
+    }
+
+    fn err(&mut self, error: String) {
+        self.errors += 1;
+        self.last_error = Some(error);
+    }
+
+    fn at(&mut self, call: u32, change: impl FnOnce(&mut CallProgress)) {
+        if let Some(progress) = self.calls.get_mut(call as usize) {
+            change(progress);
+        }
+    }
+
+    /// Calls that a tool was started for.
+    pub fn actions(&self) -> u32 {
+        self.calls.iter().filter(|call| call.acting.is_some()).count() as u32
+    }
+
+    /// The state machine. `running` is the call that this very worker has started and not heard of yet; a call that is
+    /// acting and isn't that one was left behind by a host that stopped.
+    pub fn next_move(&self, budget: &Budget, now: Timestamp) -> Move {
+        if self.state.is_some_and(State::is_over) {
+            return Move::Nothing;
+        }
+        if let Some(report) = &self.report {
+            return Self::close(report, budget);
+        }
+        if let Some((number, (_, reason))) = self.refused() {
+            return Move::Escalate { reason: format!("call {number} may not run by itself: {reason}") };
+        }
+        if let Some(reason) = self.over_budget(budget, now) {
+            return Move::Escalate { reason };
+        }
+        if self.briefing.is_none() {
+            return Move::Brief;
+        }
+        self.next_call(budget).unwrap_or(Move::AskBrain)
+    }
+
+    fn close(report: &Report, budget: &Budget) -> Move {
+        let (confidence, needed) = (report.confidence, budget.escalate_on_confidence_below);
+        if confidence >= needed {
+            return Move::Complete;
+        }
+        Move::Escalate { reason: format!("the report's confidence of {confidence:.2} is below {needed:.2}") }
+    }
+
+    fn refused(&self) -> Option<(usize, &(Verdict, String))> {
+        let verdicts =
+            self.calls.iter().enumerate().filter_map(|(n, call)| Some((n, call.verdict.as_ref()?)));
+        verdicts.into_iter().find(|(_, (verdict, _))| *verdict != Verdict::Allow)
+    }
+
+    fn over_budget(&self, budget: &Budget, now: Timestamp) -> Option<String> {
+        if self.errors >= budget.escalate_on_multiple_errors {
+            let last = self.last_error.as_deref().unwrap_or_default();
+            return Some(format!("{} errors, the last: {last}", self.errors));
+        }
+        let spent = now.since(self.started_at?);
+        (spent >= budget.max_duration).then(|| {
+            format!("its time is spent: {} s of {} s", spent.as_secs(), budget.max_duration.as_secs())
+        })
+    }
+
+    fn next_call(&self, budget: &Budget) -> Option<Move> {
+        let (number, open) = self.calls.iter().enumerate().find(|(_, call)| call.outcome.is_none())?;
+        let call = number as u32;
+        Some(match (&open.verdict, open.acting) {
+            (None, _) => Move::Judge { call },
+            (Some(_), Some(Effect::Read)) => Move::ActAgain { call },
+            (Some(_), Some(Effect::Change)) => Move::MarkInterrupted { call },
+            (Some(_), None) if self.actions() >= budget.max_actions => {
+                Move::Escalate { reason: format!("its {} actions are spent", budget.max_actions) }
+            }
+            (Some(_), None) => Move::Act { call },
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
