@@ -1,0 +1,10 @@
+//! Watchkeeper's verbs, in data order: ingest, brief, investigate, escalate.
+//!
+//! Invariant: `flow` sees the domain's ports alone; it never names wasmtime, SQL or HTTP.
+
+#![forbid(unsafe_code)]
+
+mod brief;
+pub mod escalate;
+pub mod ingest;
+pub mod investigate;
