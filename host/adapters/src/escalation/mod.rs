@@ -1,0 +1,5 @@
+//! Channels that call a human.
+
+mod log;
+
+pub use log::LogChannel;

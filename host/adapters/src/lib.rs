@@ -1,0 +1,9 @@
+//! The technologies behind the domain's ports: `<port>/<technology>.rs`.
+//!
+//! Invariant: adapters know the domain and nothing else of the host; none of them knows another.
+
+#![forbid(unsafe_code)]
+
+pub mod escalation;
+pub mod store;
+pub mod tool;

@@ -1,0 +1,285 @@
+//! A delivery into rows: payload, alerts, incidents, and the investigations and notices that they cause.
+
+use std::collections::HashMap;
+
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension, Row};
+use watchkeeper_domain::alert::{Alert, Severity, Status};
+use watchkeeper_domain::dedup::{self, Candidate, Decision, Known};
+use watchkeeper_domain::investigation::Trigger;
+use watchkeeper_domain::plugin::Payload;
+use watchkeeper_domain::store::{Delivery, PayloadId, Receipt, StoreError};
+use watchkeeper_domain::{IncidentId, Timestamp};
+
+use super::rows::{self, json, millis, severity_code};
+use super::writer::Batch;
+use super::{investigate, sql};
+
+/// The open incidents that this commit has met, by correlation key. Not kept longer: another process may close them.
+#[derive(Default)]
+pub(super) struct OpenIncidents(HashMap<String, OpenIncident>);
+
+#[derive(Clone, Copy)]
+struct OpenIncident {
+    id: IncidentId,
+    severity: Severity,
+    investigated: bool,
+}
+
+pub(super) fn ingest(batch: &mut Batch<'_>, delivery: Delivery) -> Result<Receipt, StoreError> {
+    if let Some(id) = delivery.replay_of {
+        refuse_settled(batch.connection, id)?;
+    }
+    keep(batch, &delivery).map_err(sql)
+}
+
+/// A second replay of the same dead letter comes too late.
+fn refuse_settled(connection: &Connection, id: PayloadId) -> Result<(), StoreError> {
+    let text = "SELECT 1 FROM payloads WHERE id = ?1 AND error IS NOT NULL";
+    let dead = connection.prepare_cached(text).and_then(|mut query| query.exists([id.0])).map_err(sql)?;
+    if dead { Ok(()) } else { Err(StoreError::Invalid(format!("{id} is no dead letter (any more)"))) }
+}
+
+fn keep(batch: &mut Batch<'_>, delivery: &Delivery) -> Result<Receipt, Error> {
+    let connection = batch.connection;
+    let payload = match delivery.replay_of {
+        Some(id) => {
+            connection.prepare_cached("UPDATE payloads SET error = NULL WHERE id = ?1")?.execute([id.0])?;
+            id
+        }
+        None => keep_payload(connection, &delivery.source, delivery.received_at, &delivery.payload, None)?,
+    };
+    let mut ingest = Ingest { batch, delivery, payload, receipt: Receipt::default() };
+    for alert in &delivery.alerts {
+        ingest.alert(alert)?;
+    }
+    Ok(ingest.receipt)
+}
+
+pub(super) fn keep_payload(
+    connection: &Connection,
+    source: &str,
+    received_at: Timestamp,
+    payload: &Payload,
+    error: Option<&str>,
+) -> Result<PayloadId, Error> {
+    let text = "INSERT INTO payloads (source, received_at, content_type, attributes, body, error)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    connection.prepare_cached(text)?.execute((
+        source,
+        millis(received_at),
+        &payload.content_type,
+        json(&payload.attributes),
+        &payload.body[..],
+        error,
+    ))?;
+    Ok(PayloadId(connection.last_insert_rowid()))
+}
+
+struct Ingest<'a, 'b> {
+    batch: &'a mut Batch<'b>,
+    delivery: &'a Delivery,
+    payload: PayloadId,
+    receipt: Receipt,
+}
+
+/// The stored occurrence that an alert was compared with.
+struct Stored {
+    seq: i64,
+    incident: Option<IncidentId>,
+    known: Known,
+}
+
+impl<'b> Ingest<'_, 'b> {
+    fn prepare(&self, text: &str) -> Result<CachedStatement<'b>, Error> {
+        self.batch.connection.prepare_cached(text)
+    }
+
+    fn alert(&mut self, alert: &Alert) -> Result<(), Error> {
+        let stored = self.find(alert)?;
+        let said_at = self.delivery.received_at;
+        let known = stored.as_ref().map(|row| &row.known);
+        let decision = dedup::decide(known, alert, said_at, self.delivery.dedup_window);
+        match (decision, stored) {
+            (Decision::New, stored) => self.add(alert, stored.map(|row| row.known.starts_at)),
+            (decision, Some(row)) => self.update(alert, &row, decision),
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn find(&self, alert: &Alert) -> Result<Option<Stored>, Error> {
+        let columns = "SELECT seq, incident, firing, severity, starts_at, ends_at, last_heard_at FROM alerts";
+        let source = &*self.delivery.source;
+        match dedup::candidate(alert) {
+            Candidate::StartedAt(start) => {
+                let text = format!("{columns} WHERE id = ?1 AND source = ?2 AND starts_at = ?3");
+                self.prepare(&text)?.query_row((&alert.id, source, millis(start)), stored_row).optional()
+            }
+            Candidate::Latest => {
+                let text = format!("{columns} WHERE id = ?1 AND source = ?2 ORDER BY starts_at DESC LIMIT 1");
+                self.prepare(&text)?.query_row((&alert.id, source), stored_row).optional()
+            }
+        }
+    }
+
+    /// `last` is the start of the occurrence before, of a sender that doesn't say when one begins.
+    fn add(&mut self, alert: &Alert, last: Option<Timestamp>) -> Result<(), Error> {
+        let said_at = self.delivery.received_at;
+        let starts_at = alert.starts_at.unwrap_or_else(|| {
+            let after = last.map_or(0, |last| last.as_millis() + 1);
+            Timestamp::from_millis(said_at.as_millis().max(after))
+        });
+        let firing = alert.status == Status::Firing;
+        let incident = if firing { Some(self.join_incident(alert, None)?) } else { None };
+        let ends_at = (!firing).then(|| millis(alert.ends_at.unwrap_or(said_at)));
+        let text = "INSERT INTO alerts (source, id, starts_at, severity, firing, title, description, labels,
+                        annotations, ends_at, received_at, last_heard_at, times_heard, payload, incident)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 1, ?12, ?13)";
+        self.prepare(text)?.execute((
+            &*self.delivery.source,
+            &alert.id,
+            millis(starts_at),
+            severity_code(alert.severity),
+            firing,
+            &alert.title,
+            &alert.description,
+            json(&alert.labels),
+            json(&alert.annotations),
+            ends_at,
+            millis(said_at),
+            self.payload.0,
+            incident.map(|id| id.0),
+        ))?;
+        self.receipt.new += 1;
+        Ok(())
+    }
+
+    fn update(&mut self, alert: &Alert, row: &Stored, decision: Decision) -> Result<(), Error> {
+        let said_at = self.delivery.received_at;
+        let (mut firing, mut ends_at) = (row.known.status == Status::Firing, row.known.ends_at);
+        let mut incident = row.incident;
+        let mut severity = row.known.severity;
+        match decision {
+            Decision::Close => {
+                (firing, ends_at) = (false, Some(alert.ends_at.unwrap_or(said_at)));
+                self.receipt.resolved += 1;
+            }
+            Decision::Reopen => {
+                (firing, ends_at) = (true, None);
+                incident = Some(self.join_incident(alert, row.incident)?);
+                self.receipt.reopened += 1;
+            }
+            Decision::Heard => self.receipt.heard += 1,
+            Decision::Stale | Decision::New => self.receipt.stale += 1,
+        }
+        if decision != Decision::Stale && said_at >= row.known.last_heard_at {
+            severity = alert.severity;
+        }
+        if firing && severity > row.known.severity && decision == Decision::Heard {
+            incident = Some(self.join_incident(alert, row.incident)?);
+        }
+        let last_heard = said_at.max(row.known.last_heard_at);
+        let text =
+            "UPDATE alerts SET firing = ?2, ends_at = ?3, severity = ?4, incident = ?5, last_heard_at = ?6,
+                        times_heard = times_heard + 1 WHERE seq = ?1";
+        self.prepare(text)?.execute((
+            row.seq,
+            firing,
+            ends_at.map(millis),
+            severity_code(severity),
+            incident.map(|id| id.0),
+            millis(last_heard),
+        ))?;
+        match (decision, incident) {
+            (Decision::Close, Some(incident)) => self.close_if_done(incident),
+            _ => Ok(()),
+        }
+    }
+
+    /// The incident of a firing alert: the open one with its key, else `own` opened again, else a new one. Raises the
+    /// incident's severity, and starts an investigation where that is due.
+    fn join_incident(&mut self, alert: &Alert, own: Option<IncidentId>) -> Result<IncidentId, Error> {
+        let key = self.delivery.correlation.key(&self.delivery.source, alert);
+        let mut incident = match self.open_incident(&key)? {
+            Some(incident) => incident,
+            None => match own {
+                Some(id) => self.reopen_incident(id)?,
+                None => self.new_incident(&key, alert)?,
+            },
+        };
+        if alert.severity > incident.severity {
+            let text = "UPDATE incidents SET severity = ?2 WHERE id = ?1";
+            self.prepare(text)?.execute((incident.id.0, severity_code(alert.severity)))?;
+            incident.severity = alert.severity;
+        }
+        if !incident.investigated && self.delivery.correlation.investigate.contains(&incident.severity) {
+            let max_queued = self.delivery.correlation.max_queued;
+            let id = investigate::start(
+                self.batch.connection,
+                incident.id,
+                Trigger::Automatic,
+                self.delivery.received_at,
+                Some(max_queued),
+            )?;
+            self.receipt.investigations.push(id);
+            incident.investigated = true;
+        }
+        self.batch.open_incidents.0.insert(key, incident);
+        Ok(incident.id)
+    }
+
+    fn open_incident(&self, key: &str) -> Result<Option<OpenIncident>, Error> {
+        if let Some(incident) = self.batch.open_incidents.0.get(key) {
+            return Ok(Some(*incident));
+        }
+        let text = "SELECT id, severity, investigation FROM incidents WHERE key = ?1 AND open";
+        self.prepare(text)?.query_row([key], open_incident_row).optional()
+    }
+
+    fn reopen_incident(&self, id: IncidentId) -> Result<OpenIncident, Error> {
+        self.prepare("UPDATE incidents SET open = 1, closed_at = NULL WHERE id = ?1")?.execute([id.0])?;
+        let text = "SELECT id, severity, investigation FROM incidents WHERE id = ?1";
+        self.prepare(text)?.query_row([id.0], open_incident_row)
+    }
+
+    fn new_incident(&self, key: &str, alert: &Alert) -> Result<OpenIncident, Error> {
+        let text = "INSERT INTO incidents (key, open, severity, title, source, opened_at)
+                    VALUES (?1, 1, ?2, ?3, ?4, ?5)";
+        let opened_at = millis(self.delivery.received_at);
+        let source = &*self.delivery.source;
+        self.prepare(text)?.execute((key, severity_code(alert.severity), &alert.title, source, opened_at))?;
+        let id = IncidentId(self.batch.connection.last_insert_rowid());
+        Ok(OpenIncident { id, severity: alert.severity, investigated: false })
+    }
+
+    fn close_if_done(&mut self, incident: IncidentId) -> Result<(), Error> {
+        let text = "UPDATE incidents SET open = 0, closed_at = ?2 WHERE id = ?1 AND open
+                    AND NOT EXISTS (SELECT 1 FROM alerts WHERE incident = ?1 AND firing = 1)";
+        let closed = self.prepare(text)?.execute((incident.0, millis(self.delivery.received_at)))?;
+        if closed > 0 {
+            self.batch.open_incidents.0.retain(|_, open| open.id != incident);
+        }
+        Ok(())
+    }
+}
+
+fn stored_row(row: &Row<'_>) -> Result<Stored, Error> {
+    Ok(Stored {
+        seq: row.get("seq")?,
+        incident: row.get::<_, Option<i64>>("incident")?.map(IncidentId),
+        known: Known {
+            status: rows::status(row)?,
+            severity: rows::severity(row, "severity")?,
+            starts_at: rows::time(row, "starts_at")?,
+            ends_at: rows::opt_time(row, "ends_at")?,
+            last_heard_at: rows::time(row, "last_heard_at")?,
+        },
+    })
+}
+
+fn open_incident_row(row: &Row<'_>) -> Result<OpenIncident, Error> {
+    Ok(OpenIncident {
+        id: IncidentId(row.get("id")?),
+        severity: rows::severity(row, "severity")?,
+        investigated: row.get::<_, Option<i64>>("investigation")?.is_some(),
+    })
+}
