@@ -1,0 +1,3 @@
+//! WIT made Rust, one module for each released version of the interface.
+
+pub(crate) mod v0_1;

@@ -1,0 +1,373 @@
+//! `watchkeeper:plugin@0.1`: the generated types, and each of them as the domain's and back.
+//!
+//! Invariant: the only module that names them.
+
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
+use wasmtime::{Result, Store};
+use watchkeeper_domain::alert::{Alert, RawAlert, Severity, Status};
+use watchkeeper_domain::investigation as domain;
+use watchkeeper_domain::plugin::{Feed, Payload, ReadError, Reply};
+use watchkeeper_domain::{Labels, Timestamp};
+
+use crate::guest::Guest;
+
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1.0",
+        world: "everything",
+    });
+}
+
+use generated::exports::watchkeeper::plugin as exports;
+use generated::watchkeeper::plugin::{investigation as wit_investigation, logging, types};
+
+/// The WIT package, without its version.
+pub(crate) const PACKAGE: &str = "watchkeeper:plugin";
+/// Components built against any 0.1 are understood.
+pub(crate) const MAJOR_MINOR: &str = "0.1.";
+
+/// What a plugin may import of the package.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
+    logging::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl logging::Host for Guest {
+    fn log(&mut self, level: logging::Level, message: String) {
+        let level = match level {
+            logging::Level::Trace => tracing::Level::TRACE,
+            logging::Level::Debug => tracing::Level::DEBUG,
+            logging::Level::Info => tracing::Level::INFO,
+            logging::Level::Warn => tracing::Level::WARN,
+            logging::Level::Error => tracing::Level::ERROR,
+        };
+        self.log.write(level, &message);
+    }
+}
+
+/// What a component exports of the package.
+#[derive(Clone, Default)]
+pub(crate) struct Exports {
+    source: Option<exports::source::GuestIndices>,
+    parser: Option<exports::parser::GuestIndices>,
+    responder: Option<exports::responder::GuestIndices>,
+    poller: Option<exports::poller::GuestIndices>,
+    health: Option<exports::health::GuestIndices>,
+    prompt_builder: Option<exports::prompt_builder::GuestIndices>,
+    playbook: Option<exports::playbook::GuestIndices>,
+}
+
+impl Exports {
+    /// Finds the interface `name` in the component. An error names what it lacks.
+    pub(crate) fn add(&mut self, name: &str, pre: &InstancePre<Guest>) -> Result<bool> {
+        match name {
+            "source" => self.source = Some(exports::source::GuestIndices::new(pre)?),
+            "parser" => self.parser = Some(exports::parser::GuestIndices::new(pre)?),
+            "responder" => self.responder = Some(exports::responder::GuestIndices::new(pre)?),
+            "poller" => self.poller = Some(exports::poller::GuestIndices::new(pre)?),
+            "health" => self.health = Some(exports::health::GuestIndices::new(pre)?),
+            "prompt-builder" => self.prompt_builder = Some(exports::prompt_builder::GuestIndices::new(pre)?),
+            "playbook" => self.playbook = Some(exports::playbook::GuestIndices::new(pre)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The functions of an instance. Fails where their types aren't the interface's.
+    pub(crate) fn functions(&self, store: &mut Store<Guest>, instance: &Instance) -> Result<Functions> {
+        macro_rules! load {
+            ($($field:ident),*) => {
+                Functions { $($field: match &self.$field {
+                    Some(indices) => Some(indices.load(&mut *store, instance)?),
+                    None => None,
+                }),* }
+            };
+        }
+        Ok(load!(source, parser, responder, poller, health, prompt_builder, playbook))
+    }
+}
+
+/// The exported functions of one instance. A call that traps, or that the component doesn't have, is the outer error.
+pub(crate) struct Functions {
+    source: Option<exports::source::Guest>,
+    parser: Option<exports::parser::Guest>,
+    responder: Option<exports::responder::Guest>,
+    #[expect(dead_code, reason = "polled sources come with outgoing HTTP")]
+    poller: Option<exports::poller::Guest>,
+    health: Option<exports::health::Guest>,
+    prompt_builder: Option<exports::prompt_builder::Guest>,
+    playbook: Option<exports::playbook::Guest>,
+}
+
+/// A plugin's own error, with the key that a configuration error is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum PluginError {
+    InvalidConfig { key: Option<String>, reason: String },
+    Read(ReadError),
+}
+
+type Answer<T> = Result<Result<T, PluginError>>;
+
+fn missing(what: &str) -> wasmtime::Error {
+    wasmtime::format_err!("the component doesn't export {PACKAGE}/{what}")
+}
+
+impl Functions {
+    pub(crate) fn configure(&self, store: &mut Store<Guest>, config: &str) -> Answer<Feed> {
+        let source = self.source.as_ref().ok_or_else(|| missing("source"))?;
+        Ok(source.call_configure(store, config)?.map(feed).map_err(PluginError::from))
+    }
+
+    pub(crate) fn parse(
+        &self,
+        store: &mut Store<Guest>,
+        payload: &types::Payload,
+    ) -> Answer<Vec<types::Alert>> {
+        let parser = self.parser.as_ref().ok_or_else(|| missing("parser"))?;
+        Ok(parser.call_parse(store, payload)?.map_err(PluginError::from))
+    }
+
+    /// None also if the component doesn't answer senders.
+    pub(crate) fn respond(
+        &self,
+        store: &mut Store<Guest>,
+        payload: &types::Payload,
+    ) -> Answer<Option<Reply>> {
+        let Some(responder) = &self.responder else { return Ok(Ok(None)) };
+        let reply = responder.call_respond(store, payload)?.map_err(PluginError::from);
+        Ok(reply.map(|reply| {
+            reply.map(|reply| Reply { status: reply.status, headers: reply.headers, body: reply.body })
+        }))
+    }
+
+    /// Fine if the component doesn't say.
+    pub(crate) fn check(&self, store: &mut Store<Guest>) -> Answer<()> {
+        let Some(health) = &self.health else { return Ok(Ok(())) };
+        Ok(health.call_check(store)?.map_err(PluginError::from))
+    }
+
+    pub(crate) fn score(&self, store: &mut Store<Guest>, alert: &Alert) -> Result<u32> {
+        let builder = self.prompt_builder.as_ref().ok_or_else(|| missing("prompt-builder"))?;
+        builder.call_score(store, &types::Alert::from(alert))
+    }
+
+    pub(crate) fn build(
+        &self,
+        store: &mut Store<Guest>,
+        briefing: &domain::Briefing,
+    ) -> Answer<domain::Prompt> {
+        let builder = self.prompt_builder.as_ref().ok_or_else(|| missing("prompt-builder"))?;
+        let prompt = builder.call_build(store, &briefing.into())?.map_err(PluginError::from);
+        Ok(prompt.and_then(|prompt| {
+            let first_steps = prompt.first_steps.into_iter().map(call).collect::<Result<_, _>>()?;
+            Ok(domain::Prompt { instructions: prompt.instructions, task: prompt.task, first_steps })
+        }))
+    }
+
+    pub(crate) fn next(
+        &self,
+        store: &mut Store<Guest>,
+        briefing: &domain::Briefing,
+        done: &[(domain::Call, domain::Outcome)],
+    ) -> Answer<domain::Step> {
+        let playbook = self.playbook.as_ref().ok_or_else(|| missing("playbook"))?;
+        let outcomes: Vec<_> = done.iter().map(outcome).collect();
+        let step = playbook.call_next(store, &briefing.into(), &outcomes)?.map_err(PluginError::from);
+        Ok(step.and_then(|step| match step {
+            exports::playbook::Step::Calls(calls) => {
+                calls.into_iter().map(call).collect::<Result<_, _>>().map(domain::Step::Calls)
+            }
+            exports::playbook::Step::Conclude(report) => Ok(domain::Step::Conclude(report.into())),
+        }))
+    }
+}
+
+pub(crate) use types::Payload as WitPayload;
+
+/// The guest's copy.
+pub(crate) fn payload(payload: &Payload) -> WitPayload {
+    WitPayload {
+        body: payload.body.to_vec(),
+        content_type: payload.content_type.clone(),
+        attributes: payload.attributes.clone(),
+    }
+}
+
+pub(crate) fn raw_alerts(alerts: Vec<types::Alert>) -> Vec<RawAlert> {
+    alerts.into_iter().map(RawAlert::from).collect()
+}
+
+impl From<types::Alert> for RawAlert {
+    fn from(alert: types::Alert) -> Self {
+        Self {
+            id: alert.id,
+            severity: match alert.severity {
+                types::Severity::Info => Severity::Info,
+                types::Severity::Warning => Severity::Warning,
+                types::Severity::Critical => Severity::Critical,
+            },
+            status: match alert.status {
+                types::Status::Firing => Status::Firing,
+                types::Status::Resolved => Status::Resolved,
+            },
+            title: alert.title,
+            description: alert.description,
+            labels: alert.labels,
+            annotations: alert.annotations,
+            starts_at: alert.starts_at.map(Timestamp::from_millis),
+            ends_at: alert.ends_at.map(Timestamp::from_millis),
+        }
+    }
+}
+
+impl From<&Alert> for types::Alert {
+    fn from(alert: &Alert) -> Self {
+        let pairs = |labels: &Labels| labels.clone().into_pairs();
+        Self {
+            id: alert.id.clone(),
+            severity: match alert.severity {
+                Severity::Info => types::Severity::Info,
+                Severity::Warning => types::Severity::Warning,
+                Severity::Critical => types::Severity::Critical,
+            },
+            status: match alert.status {
+                Status::Firing => types::Status::Firing,
+                Status::Resolved => types::Status::Resolved,
+            },
+            title: alert.title.clone(),
+            description: alert.description.clone(),
+            labels: pairs(&alert.labels),
+            annotations: pairs(&alert.annotations),
+            starts_at: alert.starts_at.map(Timestamp::as_millis),
+            ends_at: alert.ends_at.map(Timestamp::as_millis),
+        }
+    }
+}
+
+impl From<types::Error> for PluginError {
+    fn from(error: types::Error) -> Self {
+        Self::Read(match error {
+            types::Error::InvalidConfig(error) => {
+                return Self::InvalidConfig { key: error.key, reason: error.reason };
+            }
+            types::Error::InvalidPayload(reason) => ReadError::InvalidPayload(reason),
+            types::Error::Unauthorized(reason) => ReadError::Unauthorized(reason),
+            types::Error::Unavailable(error) => {
+                ReadError::Unavailable { reason: error.reason, retry_after_ms: error.retry_after }
+            }
+            types::Error::Failed(reason) => ReadError::Failed(reason),
+        })
+    }
+}
+
+fn feed(feed: exports::source::Feed) -> Feed {
+    match feed {
+        exports::source::Feed::Webhook(feed) => Feed::Webhook { path: feed.path },
+        exports::source::Feed::Poll(feed) => Feed::Poll { interval_ms: feed.interval_ms },
+        exports::source::Feed::Subscription(feed) => {
+            Feed::Subscription { transport: feed.transport, settings: feed.settings.into_iter().collect() }
+        }
+    }
+}
+
+fn call(call: wit_investigation::Call) -> Result<domain::Call, PluginError> {
+    let input = serde_json::from_str(&call.input).map_err(|error| {
+        let reason = format!("it proposes a call of `{}` whose input is no JSON: {error}", call.tool);
+        PluginError::Read(ReadError::Failed(reason))
+    })?;
+    Ok(domain::Call { tool: call.tool, input, purpose: call.purpose })
+}
+
+fn outcome((call, outcome): &(domain::Call, domain::Outcome)) -> wit_investigation::Outcome {
+    use wit_investigation::OutcomeStatus;
+    wit_investigation::Outcome {
+        call: wit_investigation::Call {
+            tool: call.tool.clone(),
+            input: call.input.to_string(),
+            purpose: call.purpose.clone(),
+        },
+        status: match outcome.status {
+            domain::OutcomeStatus::Ran => OutcomeStatus::Ran,
+            domain::OutcomeStatus::Failed => OutcomeStatus::Failed,
+            domain::OutcomeStatus::TimedOut => OutcomeStatus::TimedOut,
+            domain::OutcomeStatus::Refused => OutcomeStatus::Refused,
+            domain::OutcomeStatus::Interrupted => OutcomeStatus::Interrupted,
+        },
+        output: outcome.output.clone(),
+        truncated: outcome.truncated,
+        exit_code: outcome.exit_code,
+        duration_ms: Duration::as_millis(&outcome.duration) as u64,
+    }
+}
+
+impl From<&domain::Briefing> for wit_investigation::Briefing {
+    fn from(briefing: &domain::Briefing) -> Self {
+        Self {
+            incident: briefing.incident.to_string(),
+            source: briefing.source.clone(),
+            alert: (&briefing.alert).into(),
+            related: briefing.related.iter().map(Into::into).collect(),
+            history: briefing.history.iter().map(past_report).collect(),
+            tools: briefing.tools.iter().map(tool).collect(),
+            now: briefing.now.as_millis(),
+        }
+    }
+}
+
+fn past_report(past: &domain::PastReport) -> wit_investigation::PastReport {
+    wit_investigation::PastReport {
+        incident: past.incident.to_string(),
+        title: past.title.clone(),
+        ended_at: past.ended_at.as_millis(),
+        report: (&past.report).into(),
+    }
+}
+
+fn tool(tool: &domain::ToolDescription) -> wit_investigation::Tool {
+    wit_investigation::Tool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        input_schema: tool.input_schema.to_string(),
+    }
+}
+
+impl From<&domain::Report> for wit_investigation::Report {
+    fn from(report: &domain::Report) -> Self {
+        let evidence = |evidence: &domain::Evidence| wit_investigation::Evidence {
+            outcome: evidence.call,
+            excerpt: evidence.excerpt.clone(),
+        };
+        let finding = |finding: &domain::Finding| wit_investigation::Finding {
+            statement: finding.statement.clone(),
+            evidence: finding.evidence.iter().map(evidence).collect(),
+        };
+        Self {
+            summary: report.summary.clone(),
+            root_cause: report.root_cause.clone(),
+            findings: report.findings.iter().map(finding).collect(),
+            recommendations: report.recommendations.clone(),
+            confidence: report.confidence,
+        }
+    }
+}
+
+impl From<wit_investigation::Report> for domain::Report {
+    fn from(report: wit_investigation::Report) -> Self {
+        let evidence = |evidence: wit_investigation::Evidence| domain::Evidence {
+            call: evidence.outcome,
+            excerpt: evidence.excerpt,
+        };
+        let finding = |finding: wit_investigation::Finding| domain::Finding {
+            statement: finding.statement,
+            evidence: finding.evidence.into_iter().map(evidence).collect(),
+        };
+        Self {
+            summary: report.summary,
+            root_cause: report.root_cause,
+            findings: report.findings.into_iter().map(finding).collect(),
+            recommendations: report.recommendations,
+            confidence: report.confidence,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What one instance has of the host: an empty WASI, its log, its limits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime::Result;
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::bindings::sync::io::poll;
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::limits::Limiter;
+
+/// How much of what a guest prints is kept for the error of the call that failed.
+const KEPT_OUTPUT: usize = 4 * 1024;
+
+/// Lines that a plugin may log in a second; what is over is counted, and said once.
+const LOG_LINES: u32 = 100;
+
+/// The longest line.
+const LOG_LINE: usize = 4 * 1024;
+
+/// A resource table's bound: handles a guest may hold.
+const HANDLES: usize = 4096;
+
+/// The state of one store.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    pub(crate) log: GuestLog,
+    pub(crate) output: Output,
+    /// When the call that is under way must be over.
+    pub(crate) deadline: Instant,
+}
+
+impl Guest {
+    /// `who` names plugin and source in the log.
+    pub(crate) fn new(who: Arc<str>, memory: usize) -> Self {
+        let output = Output::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone()).stderr(output.clone()).allow_tcp(false).allow_udp(false);
+        Self {
+            wasi: wasi.build(),
+            table,
+            limiter: Limiter::new(memory),
+            log: GuestLog { who, second: Instant::now(), lines: 0 },
+            output,
+            deadline: Instant::now(),
+        }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// WASI with nothing behind it: clocks and random numbers are real, files, environment and network are empty. Every
+/// toolchain's runtime links against it; waiting is bounded by the call's deadline.
+pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    poll::add_to_linker::<Guest, HasWaits>(linker, |guest| Waits {
+        table: &mut guest.table,
+        deadline: guest.deadline,
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// `wasi:io/poll` that doesn't outlast the call: a guest that waits meets no epoch.
+pub(crate) struct Waits<'a> {
+    table: &'a mut ResourceTable,
+    deadline: Instant,
+}
+
+struct HasWaits;
+
+impl HasData for HasWaits {
+    type Data<'a> = Waits<'a>;
+}
+
+/// Why a wait was ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the call's time was spent waiting")]
+pub(crate) struct WaitedTooLong;
+
+fn wait_until<T>(deadline: Instant, wait: impl Future<Output = Result<T>>) -> Result<T> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    wasmtime_wasi::runtime::in_tokio(async {
+        tokio::time::timeout(left, wait).await.unwrap_or_else(|_| Err(WaitedTooLong.into()))
+    })
+}
+
+impl poll::Host for Waits<'_> {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
+        use wasmtime_wasi::p2::bindings::io::poll::Host;
+        wait_until(self.deadline, Host::poll(self.table, pollables))
+    }
+}
+
+impl poll::HostPollable for Waits<'_> {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
+        poll::HostPollable::ready(self.table, pollable)
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
+        wait_until(self.deadline, HostPollable::block(self.table, pollable))
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
+        poll::HostPollable::drop(self.table, pollable)
+    }
+}
+
+/// The last of what a guest printed: a panic's message is there and nowhere else.
+#[derive(Clone, Default)]
+pub(crate) struct Output(Arc<Mutex<VecDeque<u8>>>);
+
+impl Output {
+    /// What was printed since the last time, as text.
+    pub(crate) fn take(&self) -> String {
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let bytes: Vec<u8> = kept.drain(..).collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT_OUTPUT)..];
+        let over = (kept.len() + bytes.len()).saturating_sub(KEPT_OUTPUT);
+        kept.drain(..over);
+        kept.extend(bytes);
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(KEPT_OUTPUT)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+/// A plugin's lines in the host's log.
+pub(crate) struct GuestLog {
+    who: Arc<str>,
+    second: Instant,
+    lines: u32,
+}
+
+impl GuestLog {
+    pub(crate) fn write(&mut self, level: tracing::Level, message: &str) {
+        if !self.admit() {
+            return;
+        }
+        let end = message.floor_char_boundary(LOG_LINE);
+        let (plugin, message) = (&*self.who, &message[..end]);
+        match level {
+            tracing::Level::TRACE => tracing::trace!(target: "plugin", plugin, "{message}"),
+            tracing::Level::DEBUG => tracing::debug!(target: "plugin", plugin, "{message}"),
+            tracing::Level::INFO => tracing::info!(target: "plugin", plugin, "{message}"),
+            tracing::Level::WARN => tracing::warn!(target: "plugin", plugin, "{message}"),
+            tracing::Level::ERROR => tracing::error!(target: "plugin", plugin, "{message}"),
+        }
+    }
+
+    fn admit(&mut self) -> bool {
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            let left_out = self.lines.saturating_sub(LOG_LINES);
+            if left_out > 0 {
+                tracing::warn!(target: "plugin", plugin = &*self.who, left_out, "logs too much");
+            }
+            (self.second, self.lines) = (Instant::now(), 0);
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines <= LOG_LINES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_the_output_is_kept() {
+        let output = Output::default();
+        output.push(&[b'a'; KEPT_OUTPUT]);
+        output.push(b"the end");
+        let text = output.take();
+        assert_eq!(text.len(), KEPT_OUTPUT);
+        assert!(text.ends_with("athe end"));
+        assert_eq!(output.take(), "");
+    }
+
+    #[test]
+    fn a_log_flood_is_cut_off() {
+        let mut log = GuestLog { who: "p".into(), second: Instant::now(), lines: 0 };
+        assert_eq!((0..10_000).filter(|_| log.admit()).count(), LOG_LINES as usize);
+    }
+}

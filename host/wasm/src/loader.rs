@@ -1,0 +1,343 @@
+//! A file becomes a plugin, or is refused with the reason and the remedy.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::bindings::v0_1::{self, Exports};
+use crate::compiled;
+use crate::engine::{Runtime, ticks};
+use crate::guest::{self, Guest};
+use crate::limits::Limits;
+
+/// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
+const MAX_FILE: u64 = 256 << 20;
+
+/// An interface of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interface {
+    Source,
+    Parser,
+    Responder,
+    Poller,
+    Health,
+    PromptBuilder,
+    Playbook,
+}
+
+impl Interface {
+    const ALL: [Interface; 7] = [
+        Interface::Source,
+        Interface::Parser,
+        Interface::Responder,
+        Interface::Poller,
+        Interface::Health,
+        Interface::PromptBuilder,
+        Interface::Playbook,
+    ];
+
+    /// As `wit/` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Interface::Source => "source",
+            Interface::Parser => "parser",
+            Interface::Responder => "responder",
+            Interface::Poller => "poller",
+            Interface::Health => "health",
+            Interface::PromptBuilder => "prompt-builder",
+            Interface::Playbook => "playbook",
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a file is no plugin. Reads as a sentence behind the file's name.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{file}: {reason}", file = path.display())]
+pub struct Refusal {
+    pub path: PathBuf,
+    pub reason: String,
+}
+
+/// A component that is ready to be instantiated.
+pub struct Plugin {
+    /// The file's stem: what `type` in a source's file names.
+    pub name: String,
+    pub path: PathBuf,
+    /// SHA-256 of the file, in hex.
+    pub digest: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// With the version that each was built against.
+    pub interfaces: Vec<(Interface, String)>,
+    pub imports: Vec<String>,
+    /// Until it was ready.
+    pub load_time: Duration,
+    /// Its compiled code was there already.
+    pub from_cache: bool,
+    pub(crate) pre: InstancePre<Guest>,
+    pub(crate) exports: Exports,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plugin({}, {})", self.name, self.digest)
+    }
+}
+
+impl Plugin {
+    pub fn has(&self, interface: Interface) -> bool {
+        self.interfaces.iter().any(|(has, _)| *has == interface)
+    }
+
+    /// The whole way from a file to a plugin that was instantiated once.
+    pub fn load(runtime: &Runtime, path: &Path) -> Result<Self, Refusal> {
+        let refuse = |reason| Refusal { path: path.to_owned(), reason };
+        let started = Instant::now();
+        let bytes = read(path).map_err(refuse)?;
+        let name = name(path).map_err(refuse)?;
+        check_header(&bytes).map_err(refuse)?;
+        let digest = compiled::digest(&bytes);
+        let (component, from_cache) = compile(runtime, &bytes, &digest).map_err(refuse)?;
+        let (interfaces, imports) = describe(runtime, &component).map_err(refuse)?;
+        let (pre, exports) = link(runtime, &component, &interfaces).map_err(refuse)?;
+        let size = bytes.len() as u64;
+        let path = path.to_owned();
+        let mut plugin = Self {
+            name,
+            path,
+            digest,
+            size,
+            interfaces,
+            imports,
+            load_time: Duration::ZERO,
+            from_cache,
+            pre,
+            exports,
+        };
+        plugin.try_out(runtime).map_err(|reason| Refusal { path: plugin.path.clone(), reason })?;
+        plugin.load_time = started.elapsed();
+        Ok(plugin)
+    }
+
+    /// Types are compared when functions are looked up in an instance; so that is done here, not at the first alert.
+    fn try_out(&self, runtime: &Runtime) -> Result<(), String> {
+        let limits = Limits::default();
+        let mut store = Store::new(&runtime.engine, Guest::new(self.name.as_str().into(), limits.memory));
+        store.limiter(|guest| &mut guest.limiter);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(ticks(limits.call));
+        store.data_mut().deadline = Instant::now() + limits.call;
+        let tried = self
+            .pre
+            .instantiate(&mut store)
+            .and_then(|instance| self.exports.functions(&mut store, &instance));
+        tried.map(drop).map_err(|error| {
+            let denied = store.data().limiter.denied.clone();
+            match denied {
+                Some(limit) => format!("can't be instantiated within the {limit}"),
+                None => mismatch(&error),
+            }
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let size = std::fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
+    if size > MAX_FILE {
+        return Err(format!("has {size} bytes; a plugin has at most {MAX_FILE}"));
+    }
+    std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
+}
+
+fn name(path: &Path) -> Result<String, String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if stem.is_empty() || !stem.bytes().all(fine) {
+        return Err("its name, which is its type, may have letters, digits, `-`, `_` and `.` only".into());
+    }
+    Ok(stem.to_owned())
+}
+
+/// WebAssembly's preamble: magic, version, and the layer that tells components from modules.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    const BUILD: &str = "build it for wasm32-wasip2, or wrap it with `wasm-tools component new`";
+    let head = &bytes[..bytes.len().min(8)];
+    Err(match head {
+        [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0] => return Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0] => format!("is a core module, not a component: {BUILD}"),
+        [b'\0', b'a', b's', b'm', _, _, _, _] => {
+            format!("is WebAssembly of a version or layer that this host doesn't know ({head:02x?}): {BUILD}")
+        }
+        [] => "is empty; was it copied to the end? Write it beside and rename it".into(),
+        [b'\0', ..] if b"\0asm".starts_with(&head[..head.len().min(4)]) => {
+            "is truncated within its first 8 bytes; was it copied to the end?".into()
+        }
+        [0x7f, b'E', b'L', b'F', ..] => {
+            format!("is machine code of some host (ELF), not a WebAssembly component: {BUILD}")
+        }
+        _ if text_of_wasm(bytes) => {
+            "is WebAssembly text (WAT), not a binary component: `wasm-tools parse` makes one of it".into()
+        }
+        _ => format!("is no WebAssembly: it begins with {head:02x?}, not with \"\\0asm\""),
+    })
+}
+
+fn text_of_wasm(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    text.starts_with(b"(") || text.starts_with(b";;")
+}
+
+fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
+    if let Some(cache) = &runtime.cache {
+        if let Some(component) = compiled::load(&runtime.engine, cache, digest) {
+            return Ok((component, true));
+        }
+    }
+    let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| {
+        let error = format!("{error:#}");
+        if error.contains("unexpected end") {
+            format!("is truncated: {error}; was it copied to the end? Write it beside and rename it")
+        } else {
+            format!("is no valid component: {error}; build it again")
+        }
+    })?;
+    if let Some(cache) = &runtime.cache {
+        compiled::keep(&runtime.engine, cache, digest, &component);
+    }
+    Ok((component, false))
+}
+
+type Described = (Vec<(Interface, String)>, Vec<String>);
+
+fn describe(runtime: &Runtime, component: &Component) -> Result<Described, String> {
+    let kind = component.component_type();
+    let imports: Vec<String> = kind.imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect();
+    for import in &imports {
+        check_import(import)?;
+    }
+    let exports: Vec<&str> = kind.exports(&runtime.engine).map(|(name, _)| name).collect();
+    let mut interfaces = Vec::new();
+    for export in &exports {
+        if let Some(interface) = check_export(export)? {
+            interfaces.push(interface);
+        }
+    }
+    interfaces.sort();
+    check_combination(&interfaces, &exports)?;
+    Ok((interfaces, imports))
+}
+
+/// `package/interface@version` of our own package; None of another's.
+fn ours(name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix(v0_1::PACKAGE)?.strip_prefix('/')?;
+    Some(rest.split_once('@').unwrap_or((rest, "")))
+}
+
+fn check_version(name: &str, version: &str) -> Result<(), String> {
+    if version.starts_with(v0_1::MAJOR_MINOR) {
+        return Ok(());
+    }
+    Err(format!(
+        "was built for another version of the interface: `{name}`; this host speaks {}@0.1.x: build it again with \
+         the SDK or the WIT of that version",
+        v0_1::PACKAGE
+    ))
+}
+
+fn check_export(name: &str) -> Result<Option<(Interface, String)>, String> {
+    let Some((interface, version)) = ours(name) else { return Ok(None) };
+    check_version(name, version)?;
+    match Interface::ALL.into_iter().find(|known| known.as_str() == interface) {
+        Some(known) => Ok(Some((known, version.to_owned()))),
+        None => Err(format!(
+            "exports `{name}`, which {} doesn't have; it has {}",
+            v0_1::PACKAGE,
+            known_interfaces()
+        )),
+    }
+}
+
+fn known_interfaces() -> String {
+    Interface::ALL.map(Interface::as_str).join(", ")
+}
+
+/// Interfaces that are of no use without another.
+fn check_combination(interfaces: &[(Interface, String)], exports: &[&str]) -> Result<(), String> {
+    let has = |wanted| interfaces.iter().any(|(interface, _)| *interface == wanted);
+    if interfaces.is_empty() {
+        let exports =
+            if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
+        return Err(format!(
+            "exports no interface of {}: it exports {exports}, and must export at least one of {}",
+            v0_1::PACKAGE,
+            known_interfaces()
+        ));
+    }
+    let lacks = |has: &str, needs: &str, why: &str| {
+        let package = v0_1::PACKAGE;
+        Err(format!("exports {package}/{has} but lacks the export {package}/{needs}: {why}"))
+    };
+    if has(Interface::Source) && !has(Interface::Parser) && !has(Interface::Poller) {
+        return lacks("source", "parser", "a source must parse what it is sent, or poll");
+    }
+    if has(Interface::Playbook) && !has(Interface::PromptBuilder) {
+        return lacks("playbook", "prompt-builder", "its `score` says which alerts the playbook is for");
+    }
+    Ok(())
+}
+
+/// Deny by default; the error says what would grant it.
+fn check_import(name: &str) -> Result<(), String> {
+    if let Some((_, version)) = ours(name) {
+        return check_version(name, version);
+    }
+    const LINKED: [&str; 6] =
+        ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    if LINKED.iter().any(|linked| interface.starts_with(linked)) && version.starts_with("0.2.") {
+        return Ok(());
+    }
+    let remedy = if interface.starts_with("wasi:http/") {
+        "outgoing HTTP is granted to polled sources alone, which this version of the host doesn't have"
+    } else if interface.starts_with("wasi:") {
+        "build it for WASI 0.2 without this interface"
+    } else {
+        "a plugin may import WASI 0.2's clocks, random and standard streams and watchkeeper:plugin/logging; \
+         build it without this import"
+    };
+    Err(format!("imports `{name}`, which it isn't granted: {remedy}"))
+}
+
+fn link(
+    runtime: &Runtime,
+    component: &Component,
+    interfaces: &[(Interface, String)],
+) -> Result<(InstancePre<Guest>, Exports), String> {
+    let mut linker = Linker::new(&runtime.engine);
+    guest::link_wasi(&mut linker)
+        .and_then(|()| v0_1::link(&mut linker))
+        .map_err(|error| format!("the host can't link: {error:#}"))?;
+    let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&error))?;
+    let mut exports = Exports::default();
+    for (interface, _) in interfaces {
+        exports.add(interface.as_str(), &pre).map_err(|error| mismatch(&error))?;
+    }
+    Ok((pre, exports))
+}
+
+/// wasmtime's chain of causes names the item and the types.
+fn mismatch(error: &wasmtime::Error) -> String {
+    format!(
+        "doesn't match {}@0.1: {error:#}; build it again with the SDK or the WIT of this version",
+        v0_1::PACKAGE
+    )
+}
