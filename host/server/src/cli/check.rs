@@ -1,0 +1,81 @@
+//! `watchkeeper check`: everything that `serve` would refuse or leave out, and why. By the same loader.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use watchkeeper_wasm::{Entry, Runtime};
+
+use super::{ConfigDir, Ended, Listen, Output, PluginsDir, print_json};
+use crate::config::Environment;
+use crate::render::Table;
+use crate::wiring::{self, Sources};
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
+    plugins: PluginsDir,
+    #[command(flatten)]
+    listen: Listen,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(options: &Options) -> Result<Ended> {
+    let mut problems = Vec::new();
+    let config = options.config.load(&Environment::of_process())?;
+    let open = !options.listen.listen.ip().is_loopback();
+    if open && config.host.server.api_token.is_none() {
+        let listen = options.listen.listen;
+        problems.push(format!("{listen} is beyond loopback, and server.api_token is not set"));
+    }
+    let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?;
+    let registry = wiring::plugins(&runtime, &options.plugins.plugins)?;
+    let entries = registry.entries();
+    problems.extend(entries.iter().filter_map(|entry| match entry {
+        Entry::Refused(refusal) => Some(refusal.to_string()),
+        Entry::Loaded(_) => None,
+    }));
+    let sources = Sources::bind(&config.sources, &registry, open);
+    problems.extend(
+        sources.statuses.iter().filter_map(|status| Some(status.outcome.as_ref().err()?.to_string())),
+    );
+    if options.output.json {
+        print_json(&as_json(&config.notes, &sources, &problems))?;
+    } else {
+        print(&config.notes, &sources, &problems);
+    }
+    Ok(if problems.is_empty() { Ended::Well } else { Ended::Badly })
+}
+
+fn as_json(notes: &[String], sources: &Sources, problems: &[String]) -> serde_json::Value {
+    let sources = sources.statuses.iter().map(|status| {
+        json!({
+            "name": status.name,
+            "type": status.kind,
+            "file": status.file,
+            "webhook_path": status.outcome.as_ref().ok(),
+            "problem": status.outcome.as_ref().err().map(ToString::to_string),
+        })
+    });
+    json!({ "ok": problems.is_empty(), "sources": sources.collect::<Vec<_>>(), "problems": problems, "notes": notes })
+}
+
+fn print(notes: &[String], sources: &Sources, problems: &[String]) {
+    let mut table = Table::new(["SOURCE", "TYPE", "LISTENS AT"]);
+    for status in &sources.statuses {
+        let path = status.outcome.as_ref().map_or("disabled", String::as_str);
+        table.row([status.name.clone(), status.kind.clone(), path.to_owned()]);
+    }
+    table.print(None);
+    for note in notes {
+        println!("note: {}", crate::render::safe(note));
+    }
+    for problem in problems {
+        println!("problem: {}", crate::render::safe(problem));
+    }
+    if problems.is_empty() {
+        println!("fine: nothing is wrong");
+    }
+}

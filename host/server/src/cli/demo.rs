@@ -1,0 +1,147 @@
+//! `watchkeeper demo`: the whole path, once, on the built-in configuration.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use watchkeeper_domain::store::{InvestigationQuery, Store};
+use watchkeeper_domain::{InvestigationId, Timestamp};
+
+use super::{ConfigDir, Ended, Listen, Output, PluginsDir, follow, serve};
+use crate::config::{Config, Environment};
+use crate::wiring::Host;
+
+/// Alertmanager's webhook about a busy CPU.
+const PAYLOAD: &str = include_str!("../../../../plugins/prometheus/samples/alertmanager-webhook.json");
+
+const TOKEN: &str = "PROMETHEUS_WEBHOOK_TOKEN";
+const PATH: &str = "/alerts/prometheus";
+
+/// How long the alert may take to become an investigation.
+const BEGIN: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
+    plugins: PluginsDir,
+    /// The folder of everything that is kept [default: a temporary one]
+    #[arg(long, env = "WATCHKEEPER_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+    /// Stop after the report
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) async fn run(options: Options) -> Result<Ended> {
+    let mut environment = Environment::of_process();
+    environment.set_default(TOKEN, || format!("demo-{:x}", Timestamp::now().as_millis()));
+    let config = match &options.config.config {
+        Some(folder) => Config::load(folder, &environment)?,
+        None => Config::embedded(&environment)?,
+    };
+    let temporary = tempfile::Builder::new().prefix("watchkeeper-demo-").tempdir()?;
+    let data = options.data.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let host = start(config, &options, &data).await?;
+    let token = environment.get(TOKEN).unwrap_or_default();
+
+    let report = investigate_sample(&host, token, &options.output).await;
+    if options.once || report.is_err() {
+        host.stop().await;
+        return report.map(|()| Ended::Well);
+    }
+    let address = host.address;
+    eprintln!("\nServing at http://{address} until Ctrl-C. Send it more:");
+    eprintln!("  curl -H 'Authorization: Bearer {token}' -d @payload.json http://{address}{PATH}");
+    eprintln!("  curl http://{address}/api/v1/investigations");
+    eprintln!("  watchkeeper incidents --data {}", data.display());
+    serve::told_to_stop().await?;
+    host.stop().await;
+    Ok(Ended::Well)
+}
+
+/// On the asked address; on a free port where that is taken, for a demo should run beside whatever else does.
+async fn start(config: Config, options: &Options, data: &std::path::Path) -> Result<Host> {
+    let mut listen = options.listen.listen;
+    if std::net::TcpListener::bind(listen).is_err() {
+        eprintln!("{listen} is taken; the demo listens on a free port.");
+        listen.set_port(0);
+    }
+    Host::start(config, &options.plugins.plugins, data, listen).await
+}
+
+async fn investigate_sample(host: &Host, token: &str, output: &Output) -> Result<()> {
+    let _load = Load::start();
+    let url = format!("http://{}{PATH}", host.address);
+    if !output.json {
+        println!("→ POST {url}: a critical HighCPU alert, as Alertmanager sends it");
+    }
+    let response = reqwest::Client::new().post(&url).bearer_auth(token).json(&payload()?).send().await?;
+    let (status, answer) = (response.status(), response.text().await?);
+    if !output.json {
+        println!("← {status} {}\n", crate::render::safe(&answer));
+    }
+    if !status.is_success() {
+        bail!(
+            "the sample alert was refused: {status} {answer}; are the plugins built? `cargo xtask build` builds them"
+        );
+    }
+    let id = begun(&*host.store).await?;
+    let investigation = follow::follow(&*host.store, id, output).await?;
+    match investigation.report {
+        Some(_) => Ok(()),
+        None => bail!("{id} ended without a report: {}", investigation.reason.unwrap_or_default()),
+    }
+}
+
+/// The sample, as if it had fired just now on this host.
+fn payload() -> Result<Value> {
+    let mut payload: Value = serde_json::from_str(PAYLOAD).context("the sample payload")?;
+    let now = json!(Timestamp::now());
+    for alert in payload["alerts"].as_array_mut().into_iter().flatten() {
+        alert["startsAt"] = now.clone();
+    }
+    Ok(payload)
+}
+
+async fn begun(store: &dyn Store) -> Result<InvestigationId> {
+    let asked = tokio::time::Instant::now();
+    loop {
+        let page = store.investigations(InvestigationQuery::default()).await?;
+        if let Some(newest) = page.items.first() {
+            return Ok(newest.id);
+        }
+        if asked.elapsed() > BEGIN {
+            bail!("the alert was stored, but no investigation began within {BEGIN:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// One busy process, so that there is something to find. It ends with the demo's investigation.
+struct Load(Option<Child>);
+
+impl Load {
+    fn start() -> Self {
+        let busy =
+            Command::new("yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(busy.ok())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

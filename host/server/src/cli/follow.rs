@@ -1,0 +1,38 @@
+//! An investigation as it goes on, from the store: it may run in this process or in another.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use watchkeeper_domain::InvestigationId;
+use watchkeeper_domain::investigation::Investigation;
+use watchkeeper_domain::store::Store;
+
+use super::Output;
+use crate::render;
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Prints each event as it is stored (as a JSON line, or for a person), and the report; returns once it is over.
+pub(super) async fn follow(store: &dyn Store, id: InvestigationId, output: &Output) -> Result<Investigation> {
+    let mut printer = render::TranscriptPrinter::default();
+    let mut next = 0;
+    loop {
+        // Asked before the transcript, so that an end that is seen has all of its events.
+        let investigation = store.investigation(id).await?.with_context(|| format!("there is no {id}"))?;
+        for entry in store.transcript(id, next).await? {
+            next = entry.seq + 1;
+            if output.json {
+                println!("{}", serde_json::to_string(&entry)?);
+            } else {
+                print!("{}", printer.event(&entry));
+            }
+        }
+        if investigation.state.is_over() {
+            if !output.json {
+                print!("{}", render::conclusion(&investigation));
+            }
+            return Ok(investigation);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! `watchkeeper alerts`, `incidents`, `investigations`.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use watchkeeper_domain::InvestigationId;
+
+use super::{DataDir, Ended, ListOptions, Output, print_json};
+use crate::http::Transcribed;
+use crate::query::Filters;
+use crate::render::{self, Table};
+
+#[derive(Args)]
+pub(super) struct InvestigationsOptions {
+    /// One investigation, with its transcript
+    id: Option<InvestigationId>,
+    #[command(flatten)]
+    filters: Filters,
+    #[command(flatten)]
+    data: DataDir,
+    #[command(flatten)]
+    output: Output,
+}
+
+fn wrong(reason: String) -> anyhow::Error {
+    anyhow::anyhow!(reason)
+}
+
+pub(super) async fn alerts(options: &ListOptions) -> Result<Ended> {
+    let page = options.data.store()?.alerts(options.filters.alerts().map_err(wrong)?).await?;
+    if options.output.json {
+        print_json(&page)?;
+        return Ok(Ended::Well);
+    }
+    let mut table = Table::new(["RECEIVED", "SOURCE", "SEVERITY", "STATUS", "INCIDENT", "TITLE"]);
+    for alert in &page.items {
+        table.row([
+            alert.received_at.to_string(),
+            alert.source.clone(),
+            alert.severity.to_string(),
+            alert.status.to_string(),
+            alert.incident.map_or("-".into(), |id| id.to_string()),
+            alert.title.clone(),
+        ]);
+    }
+    table.print(page.next.as_deref());
+    Ok(Ended::Well)
+}
+
+pub(super) async fn incidents(options: &ListOptions) -> Result<Ended> {
+    let page = options.data.store()?.incidents(options.filters.incidents().map_err(wrong)?).await?;
+    if options.output.json {
+        print_json(&page)?;
+        return Ok(Ended::Well);
+    }
+    let mut table =
+        Table::new(["ID", "OPENED", "STATUS", "SEVERITY", "ALERTS", "FIRING", "INVESTIGATION", "TITLE"]);
+    for incident in &page.items {
+        table.row([
+            incident.id.to_string(),
+            incident.opened_at.to_string(),
+            incident.status.as_str().into(),
+            incident.severity.to_string(),
+            incident.alerts.to_string(),
+            incident.firing.to_string(),
+            incident.investigation.map_or("-".into(), |id| id.to_string()),
+            incident.title.clone(),
+        ]);
+    }
+    table.print(page.next.as_deref());
+    Ok(Ended::Well)
+}
+
+pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<Ended> {
+    if let Some(id) = options.id {
+        return one(options, id).await;
+    }
+    let page = options.data.store()?.investigations(options.filters.investigations().map_err(wrong)?).await?;
+    if options.output.json {
+        print_json(&page)?;
+        return Ok(Ended::Well);
+    }
+    let mut table = Table::new(["ID", "STARTED", "STATE", "INCIDENT", "CONFIDENCE", "TITLE"]);
+    for investigation in &page.items {
+        let report = investigation.report.as_ref();
+        table.row([
+            investigation.id.to_string(),
+            investigation.started_at.to_string(),
+            investigation.state.to_string(),
+            investigation.incident.to_string(),
+            report.map_or("-".into(), |report| format!("{:.2}", report.confidence)),
+            investigation.title.clone(),
+        ]);
+    }
+    table.print(page.next.as_deref());
+    Ok(Ended::Well)
+}
+
+async fn one(options: &InvestigationsOptions, id: InvestigationId) -> Result<Ended> {
+    let store = options.data.store()?;
+    let investigation =
+        store.investigation(id).await?.with_context(|| format!("there is no investigation {id}"))?;
+    let transcript = store.transcript(id, 0).await?;
+    if options.output.json {
+        print_json(&Transcribed { investigation, transcript })?;
+        return Ok(Ended::Well);
+    }
+    let mut printer = render::TranscriptPrinter::default();
+    for entry in &transcript {
+        print!("{}", printer.event(entry));
+    }
+    print!("{}", render::conclusion(&investigation));
+    Ok(Ended::Well)
+}

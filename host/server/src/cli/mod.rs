@@ -1,0 +1,190 @@
+//! The command line: one file a command.
+
+mod check;
+mod demo;
+mod follow;
+mod gate;
+mod investigate;
+mod list;
+mod plugin;
+mod replay;
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use watchkeeper_adapters::store::SqliteStore;
+use watchkeeper_domain::store::Store;
+
+use crate::config::{Config, Environment};
+use crate::query::Filters;
+
+/// Takes alerts from anywhere, keeps each one, and investigates the critical ones within standing orders.
+#[derive(Parser)]
+#[command(name = "watchkeeper", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take alerts, keep them, investigate
+    Serve(serve::Options),
+    /// Show the whole path once, on the built-in configuration, and go on serving
+    Demo(demo::Options),
+    /// Say what `serve` would do with this configuration and these plugins, and what is wrong with them
+    Check(check::Options),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// List alerts, newest first
+    Alerts(ListOptions),
+    /// List incidents, newest first
+    Incidents(ListOptions),
+    /// List investigations, newest first; with an id, one and its transcript
+    Investigations(list::InvestigationsOptions),
+    /// Investigate an incident now, and show it
+    Investigate(investigate::Options),
+    /// Judge calls, one JSON object a line: {"tool": "bash", "input": {"command": "…"}}
+    Gate(gate::Options),
+    /// Read dead letters again, once their plugin is mended
+    Replay(replay::Options),
+}
+
+/// Where the data is.
+#[derive(Args)]
+struct DataDir {
+    /// The folder of everything that is kept
+    #[arg(long, env = "WATCHKEEPER_DATA", default_value = "data", value_name = "DIR")]
+    data: PathBuf,
+}
+
+impl DataDir {
+    /// For commands that look: a folder without a store is a mistake, not an empty answer.
+    fn store(&self) -> Result<Arc<dyn Store>> {
+        if !SqliteStore::exists(&self.data) {
+            bail!(
+                "{}: has no data of Watchkeeper; name the folder that `serve` uses with --data",
+                self.data.display()
+            );
+        }
+        Ok(Arc::new(SqliteStore::open(&self.data)?))
+    }
+}
+
+#[derive(Args)]
+struct ConfigDir {
+    /// The folder of watchkeeper.yaml, gate.yaml and alert-sources/ [default: config, or what is built in]
+    #[arg(long, env = "WATCHKEEPER_CONFIG", value_name = "DIR")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigDir {
+    /// A folder that was named must be there; the default one needn't.
+    fn load(&self, environment: &Environment) -> Result<Config> {
+        let default = PathBuf::from("config");
+        match &self.config {
+            Some(folder) => Config::load(folder, environment),
+            None if default.is_dir() => Config::load(&default, environment),
+            None => Config::embedded(environment),
+        }
+    }
+}
+
+#[derive(Args)]
+struct PluginsDir {
+    /// The folder of plugins
+    #[arg(long, env = "WATCHKEEPER_PLUGINS", default_value = "plugins", value_name = "DIR")]
+    plugins: PathBuf,
+}
+
+#[derive(Args)]
+struct Listen {
+    /// Address and port to listen on
+    #[arg(long, env = "WATCHKEEPER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+}
+
+#[derive(Args)]
+struct Output {
+    /// JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ListOptions {
+    #[command(flatten)]
+    filters: Filters,
+    #[command(flatten)]
+    data: DataDir,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How a command that ran ended.
+enum Ended {
+    Well,
+    /// It ran, and its answer is no: something is wrong, a human is needed.
+    Badly,
+}
+
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    match dispatch(cli.command) {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Badly) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("watchkeeper: {}", crate::render::safe(&format!("{error:#}")));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Ended> {
+    match command {
+        Command::Check(options) => check::run(&options),
+        Command::Gate(options) => gate::run(&options),
+        Command::Plugin(command) => plugin::run(&command),
+        command => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+            runtime.context("no runtime")?.block_on(dispatch_async(command))
+        }
+    }
+}
+
+async fn dispatch_async(command: Command) -> Result<Ended> {
+    match command {
+        Command::Serve(options) => serve::run(options).await,
+        Command::Demo(options) => demo::run(options).await,
+        Command::Alerts(options) => list::alerts(&options).await,
+        Command::Incidents(options) => list::incidents(&options).await,
+        Command::Investigations(options) => list::investigations(&options).await,
+        Command::Investigate(options) => investigate::run(&options).await,
+        Command::Replay(options) => replay::run(&options).await,
+        Command::Check(_) | Command::Gate(_) | Command::Plugin(_) => Ok(Ended::Well),
+    }
+}
+
+/// To the standard error, so that the standard output is the answer alone.
+fn start_log() {
+    let filter = EnvFilter::try_from_env("WATCHKEEPER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,wasmtime=warn,cranelift=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("WATCHKEEPER_LOG_FORMAT").as_deref() {
+        Ok("json") => builder.json().init(),
+        _ => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Configuration: files of a folder, or what is built in.
+//!
+//! A mistake in `watchkeeper.yaml` or `gate.yaml` stops the start: running on a guess would be worse. One in a source's file
+//! disables that source alone. Either way the message names file, line, key and remedy.
+
+mod host;
+mod source;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use watchkeeper_domain::gate::{Gate, Policy};
+
+pub use host::{HostConfig, RateLimit};
+pub use source::{Auth, SourceFile};
+pub use text::{Environment, Problem};
+
+const HOST_FILE: &str = "watchkeeper.yaml";
+const GATE_FILE: &str = "gate.yaml";
+const SOURCES: &str = "alert-sources";
+
+mod embedded {
+    pub(super) const HOST: &str = include_str!("../../../../config/watchkeeper.yaml");
+    pub(super) const GATE: &str = include_str!("../../../../config/gate.yaml");
+    pub(super) const SOURCE: (&str, &str) =
+        ("prometheus.yaml", include_str!("../../../../config/alert-sources/prometheus.yaml"));
+}
+
+/// Everything that was read.
+pub struct Config {
+    pub host: HostConfig,
+    pub gate: Arc<Gate>,
+    /// By file name; those with a problem are disabled.
+    pub sources: Vec<Result<SourceFile, Problem>>,
+    /// What was left to defaults, for the log.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// What the folder says. A file that isn't there is the built-in one.
+    pub fn load(folder: &Path, environment: &Environment) -> Result<Self> {
+        if !folder.is_dir() {
+            bail!("{}: there is no such folder; create it, or name another with --config", folder.display());
+        }
+        let mut notes = Vec::new();
+        let host = read_or(folder.join(HOST_FILE), embedded::HOST, &mut notes)?;
+        let gate = read_or(folder.join(GATE_FILE), embedded::GATE, &mut notes)?;
+        let sources = source_files(&folder.join(SOURCES), &mut notes)?;
+        Self::of(&host, &gate, sources, notes, environment)
+    }
+
+    /// What is built in.
+    pub fn embedded(environment: &Environment) -> Result<Self> {
+        let built_in = |name: &str| PathBuf::from(format!("<built-in>/{name}"));
+        let (name, text) = embedded::SOURCE;
+        Self::of(
+            &(built_in(HOST_FILE), embedded::HOST.to_owned()),
+            &(built_in(GATE_FILE), embedded::GATE.to_owned()),
+            vec![(built_in(&format!("{SOURCES}/{name}")), Ok(text.to_owned()))],
+            vec!["the built-in configuration is used".into()],
+            environment,
+        )
+    }
+
+    fn of(
+        host: &(PathBuf, String),
+        gate: &(PathBuf, String),
+        sources: Vec<(PathBuf, std::io::Result<String>)>,
+        notes: Vec<String>,
+        environment: &Environment,
+    ) -> Result<Self> {
+        let host = HostConfig::parse(&host.0, &host.1, environment)?;
+        let gate = Arc::new(parse_gate(&gate.0, &gate.1)?);
+        let mut sources: Vec<_> = sources
+            .into_iter()
+            .map(|(path, text)| match text {
+                Ok(text) => SourceFile::parse(&path, &text, environment),
+                Err(error) => Err(Problem::of_file(&path, format!("can't be read: {error}"))),
+            })
+            .collect();
+        source::refuse_same_names(&mut sources);
+        Ok(Self { host, gate, sources, notes })
+    }
+}
+
+fn read_or(path: PathBuf, built_in: &str, notes: &mut Vec<String>) -> Result<(PathBuf, String)> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            notes.push(format!("{}: not there; the built-in one is used", path.display()));
+            Ok((path, built_in.to_owned()))
+        }
+        Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
+    }
+}
+
+type SourceText = (PathBuf, std::io::Result<String>);
+
+fn source_files(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<SourceText>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            notes.push(format!(
+                "{}: not there, so there are no sources; add a file for each",
+                folder.display()
+            ));
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error).with_context(|| format!("{}: can't be read", folder.display())),
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
+        .collect();
+    files.sort();
+    Ok(files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path))).collect())
+}
+
+fn parse_gate(path: &Path, text: &str) -> Result<Gate> {
+    let policy: Policy = text::parse(path, text)?;
+    Ok(Gate::new(policy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loading checks every example in the policy that ships.
+    #[test]
+    fn what_is_built_in_is_valid() {
+        let mut environment = Environment::default();
+        environment.set_default("PROMETHEUS_WEBHOOK_TOKEN", || "t".into());
+        let config = Config::embedded(&environment).expect("the built-in configuration is valid");
+        assert!(config.sources.iter().all(Result::is_ok));
+    }
+}

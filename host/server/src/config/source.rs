@@ -1,0 +1,260 @@
+//! A source's file: the host's keys, and the plugin's.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
+use watchkeeper_wasm::{Limits, SourceSpec};
+
+use super::text::{self, Environment, Problem};
+
+/// The keys that the host reads itself; every other is the plugin's.
+const HOST_KEYS: [&str; 7] =
+    ["name", "type", "auth", "dedup_window", "limits", "allow_hosts", "reveal_secrets"];
+
+/// As the original design's TTL.
+const DEDUP_WINDOW: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    pub file: PathBuf,
+    /// For the line of a key that the plugin complains of.
+    pub text: String,
+    pub name: String,
+    /// The plugin's name.
+    pub kind: String,
+    pub auth: Option<Auth>,
+    pub dedup_window: Duration,
+    pub limits: Limits,
+    /// The plugin's own keys, as a JSON object.
+    pub config: String,
+}
+
+/// What a sender must show.
+#[derive(Clone, PartialEq)]
+pub enum Auth {
+    Bearer { token: String },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bearer(…)")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum AuthKeys {
+    Bearer { token: String },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitKeys {
+    memory_mib: Option<u32>,
+    call_ms: Option<u64>,
+    alerts: Option<u32>,
+    result_mib: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct DurationValue(#[serde(deserialize_with = "super::host::duration")] Duration);
+
+impl SourceFile {
+    pub fn parse(file: &Path, text: &str, environment: &Environment) -> Result<Self, Problem> {
+        let mapping: Value = text::parse(file, text)?;
+        let Value::Mapping(mapping) = mapping else {
+            return Err(Problem::of_file(
+                file,
+                "must be a mapping of keys: name, type, and the plugin's own",
+            ));
+        };
+        Keys { file, text, mapping, environment }.read()
+    }
+
+    pub fn spec(&self) -> SourceSpec {
+        SourceSpec { name: self.name.clone(), config: self.config.clone(), limits: self.limits.clone() }
+    }
+
+    pub fn problem(&self, key: Option<&str>, reason: impl Into<String>) -> Problem {
+        match key {
+            Some(key) => Problem::of_key(&self.file, &self.text, key, reason),
+            None => Problem::of_file(&self.file, reason),
+        }
+    }
+}
+
+struct Keys<'a> {
+    file: &'a Path,
+    text: &'a str,
+    mapping: Mapping,
+    environment: &'a Environment,
+}
+
+impl Keys<'_> {
+    fn read(self) -> Result<SourceFile, Problem> {
+        let name: String =
+            self.required("name", "give the source a name of its own, such as prometheus-prod")?;
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            return Err(self.problem("name", "may have letters, digits, `-`, `_` and `.` only"));
+        }
+        let kind = self.required("type", "name the plugin that reads this source, such as prometheus")?;
+        let auth = self.auth()?;
+        let window: Option<DurationValue> = self.optional("dedup_window")?;
+        let limits = self.limits()?;
+        let reveal = self.optional("reveal_secrets")?.unwrap_or(false);
+        if self.mapping.contains_key("allow_hosts") {
+            let reason = "grants outgoing HTTP, which this version doesn't have yet: leave it out";
+            return Err(self.problem("allow_hosts", reason));
+        }
+        let config = self.plugin_keys(reveal)?;
+        Ok(SourceFile {
+            file: self.file.to_owned(),
+            text: self.text.to_owned(),
+            name,
+            kind,
+            auth,
+            dedup_window: window.map_or(DEDUP_WINDOW, |window| window.0),
+            limits,
+            config,
+        })
+    }
+
+    fn problem(&self, key: &str, reason: impl Into<String>) -> Problem {
+        Problem::of_key(self.file, self.text, key, reason)
+    }
+
+    /// A host's key, with `${NAME}` replaced.
+    fn optional<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Problem> {
+        let Some(value) = self.mapping.get(key) else { return Ok(None) };
+        let mut value = value.clone();
+        text::resolve(&mut value, key, self.environment, true)
+            .map_err(|(key, reason)| self.problem(&key, reason))?;
+        text::value(self.file, self.text, key, value).map(Some)
+    }
+
+    fn required<T: serde::de::DeserializeOwned>(&self, key: &str, remedy: &str) -> Result<T, Problem> {
+        let missing = || {
+            let reason = format!("is missing: {remedy}");
+            Problem { file: self.file.to_owned(), line: Some(1), key: Some(key.to_owned()), reason }
+        };
+        self.optional(key)?.ok_or_else(missing)
+    }
+
+    fn auth(&self) -> Result<Option<Auth>, Problem> {
+        let Some(AuthKeys::Bearer { token }) = self.optional("auth")? else { return Ok(None) };
+        if token.is_empty() {
+            return Err(self.problem("auth.token", "is empty: give senders a secret to show"));
+        }
+        Ok(Some(Auth::Bearer { token }))
+    }
+
+    fn limits(&self) -> Result<Limits, Problem> {
+        let keys: LimitKeys = self.optional("limits")?.unwrap_or_default();
+        let defaults = Limits::default();
+        let mib = |mib: Option<u32>, default| mib.map_or(default, |mib| (mib as usize) << 20);
+        let limits = Limits {
+            memory: mib(keys.memory_mib, defaults.memory),
+            call: keys.call_ms.map_or(defaults.call, Duration::from_millis),
+            alerts: keys.alerts.map_or(defaults.alerts, |alerts| alerts as usize),
+            result: mib(keys.result_mib, defaults.result),
+        };
+        // What wasm32 can have, and what a sender waits for.
+        if !(1 << 20..4 << 30).contains(&limits.memory) {
+            return Err(self.problem("limits.memory_mib", "must be within 1 and 4095"));
+        }
+        if !(1..=60_000).contains(&limits.call.as_millis()) {
+            return Err(self.problem("limits.call_ms", "must be within 1 and 60000"));
+        }
+        Ok(limits)
+    }
+
+    /// Secrets stay `${NAME}`, a placeholder, unless the operator reveals them.
+    fn plugin_keys(&self, reveal: bool) -> Result<String, Problem> {
+        let own = |name: &Value| name.as_str().is_none_or(|name| !HOST_KEYS.contains(&name));
+        let mut keys: Mapping = Mapping::new();
+        for (name, value) in self.mapping.iter().filter(|(name, _)| own(name)) {
+            let key = name.as_str().ok_or_else(|| Problem::of_file(self.file, "keys must be texts"))?;
+            let mut value = value.clone();
+            text::resolve(&mut value, key, self.environment, reveal)
+                .map_err(|(key, reason)| self.problem(&key, reason))?;
+            keys.insert(name.clone(), value);
+        }
+        serde_json::to_string(&keys)
+            .map_err(|error| Problem::of_file(self.file, format!("isn't writable as JSON: {error}")))
+    }
+}
+
+/// A name tells sources apart, so the later file of two is refused.
+pub(super) fn refuse_same_names(sources: &mut [Result<SourceFile, Problem>]) {
+    let mut first: HashMap<String, PathBuf> = HashMap::new();
+    for entry in sources {
+        let Ok(source) = entry else { continue };
+        match first.get(&source.name) {
+            Some(other) => {
+                let reason =
+                    format!("`{}` is the name of {} already: give it another", source.name, other.display());
+                *entry = Err(source.problem(Some("name"), reason));
+            }
+            None => {
+                first.insert(source.name.clone(), source.file.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SourceFile, String> {
+        let mut environment = Environment::default();
+        environment.set_default("TOKEN", || "s3cret".into());
+        SourceFile::parse(Path::new("s.yaml"), text, &environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_plugins_keys_go_to_the_plugin_and_secrets_do_not() {
+        let source = parse(
+            "name: p\ntype: prometheus\nwebhook_path: /x\napi_key: ${TOKEN}\n\
+             auth: { type: bearer, token: \"${TOKEN}\" }\ndedup_window: 10m\n",
+        )
+        .unwrap();
+        assert_eq!(source.config, r#"{"webhook_path":"/x","api_key":"${TOKEN}"}"#);
+        assert_eq!(source.auth, Some(Auth::Bearer { token: "s3cret".into() }));
+        assert_eq!(source.dedup_window, Duration::from_secs(600));
+    }
+
+    #[test]
+    fn revealed_secrets_go_to_the_plugin() {
+        let source = parse("name: p\ntype: q\napi_key: ${TOKEN}\nreveal_secrets: true\n").unwrap();
+        assert_eq!(source.config, r#"{"api_key":"s3cret"}"#);
+    }
+
+    #[test]
+    fn mistakes_are_placed() {
+        let cases = [
+            ("type: prometheus\n", "s.yaml:1: name: is missing", "prometheus-prod"),
+            ("name: p\n", "s.yaml:1: type: is missing", "plugin"),
+            ("name: a b\ntype: x\n", "s.yaml:1: name: ", "letters"),
+            (
+                "name: p\ntype: x\nauth: { type: bearer, token: ${NOPE} }\n",
+                "s.yaml:3: auth.token: ",
+                "set NOPE",
+            ),
+            ("name: p\ntype: x\napi_key: ${NOPE}\n", "s.yaml:3: api_key: ", "set NOPE"),
+            ("name: p\ntype: x\nauth: { type: basic }\n", "s.yaml:3: auth: ", "bearer"),
+            ("name: p\ntype: x\nlimits: { memory: 5 }\n", "s.yaml:3: limits: ", "memory_mib"),
+            ("name: p\ntype: x\nlimits: { memory_mib: 0 }\n", "s.yaml:3: limits.memory_mib: ", "within"),
+            ("name: p\nname: q\ntype: x\n", "s.yaml", "duplicate"),
+            ("- a\n", "s.yaml: ", "mapping"),
+        ];
+        for (text, place, words) in cases {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(place) && error.contains(words), "{text:?} gave: {error}");
+        }
+    }
+}

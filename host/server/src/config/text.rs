@@ -1,0 +1,195 @@
+//! YAML with the place of what is wrong in it, and `${NAME}` in its values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+
+/// A mistake in a file: where, in which key, what, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    pub file: PathBuf,
+    pub line: Option<usize>,
+    /// Dotted where nested.
+    pub key: Option<String>,
+    pub reason: String,
+}
+
+impl Problem {
+    pub fn of_file(file: &Path, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line: None, key: None, reason: reason.into() }
+    }
+
+    /// Finds the key's line in `text`.
+    pub fn of_key(file: &Path, text: &str, key: &str, reason: impl Into<String>) -> Self {
+        let (line, key) = (line_of(text, key), Some(key.to_owned()));
+        Self { file: file.to_owned(), line, key, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, ": {key}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A whole file of known shape. serde's own message names the key and what is allowed there.
+pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Problem> {
+    serde_yaml::from_str(text).map_err(|error| Problem {
+        file: file.to_owned(),
+        line: error.location().map(|location| location.line()),
+        key: None,
+        reason: error.to_string(),
+    })
+}
+
+/// One value of known shape, under `key`.
+pub(super) fn value<T: DeserializeOwned>(
+    file: &Path,
+    text: &str,
+    key: &str,
+    value: Value,
+) -> Result<T, Problem> {
+    serde_yaml::from_value(value).map_err(|error| Problem::of_key(file, text, key, error.to_string()))
+}
+
+/// The line, from 1, that gives the dotted `key`: its last part that can be found.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = None;
+    for part in key.split('.') {
+        let from = found.unwrap_or(0);
+        let at = (from..lines.len()).find(|&at| gives(lines[at], part));
+        match at {
+            Some(at) => found = Some(at),
+            None => break,
+        }
+    }
+    found.map(|at| at + 1)
+}
+
+fn gives(line: &str, key: &str) -> bool {
+    let line = line.split(" #").next().unwrap_or_default();
+    if line.trim_start().starts_with('#') {
+        return false;
+    }
+    line.match_indices(key).any(|(at, _)| {
+        let before = line[..at].trim_end_matches(['"', '\'']).chars().next_back();
+        let after = line[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
+        before.is_none_or(|before| matches!(before, ' ' | '{' | ',')) && after.starts_with(':')
+    })
+}
+
+/// The environment's variables; tests and the demo bring their own.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub fn set_default(&mut self, name: &str, value: impl FnOnce() -> String) {
+        if self.get(name).is_none() {
+            self.0.insert(name.to_owned(), value());
+        }
+    }
+
+    /// `text` with each `${NAME}` replaced; the name that isn't set, as the error.
+    pub fn expand(&self, text: &str) -> Result<String, String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, name, after)) = reference(rest) {
+            expanded.push_str(before);
+            expanded.push_str(self.get(name).ok_or_else(|| name.to_owned())?);
+            rest = after;
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+}
+
+/// The first `${NAME}`, with what stands before and after it.
+fn reference(text: &str) -> Option<(&str, &str, &str)> {
+    let start = text.find("${")?;
+    let end = start + text[start..].find('}')?;
+    Some((&text[..start], &text[start + 2..end], &text[end + 1..]))
+}
+
+/// Checks every `${NAME}` below `value`, and replaces it if `reveal`. The key of the first that isn't set is in the error.
+pub(super) fn resolve(
+    value: &mut Value,
+    key: &str,
+    environment: &Environment,
+    reveal: bool,
+) -> Result<(), (String, String)> {
+    match value {
+        Value::String(text) => {
+            let expanded = environment.expand(text).map_err(|name| (key.to_owned(), not_set(&name)))?;
+            if reveal {
+                *text = expanded;
+            }
+        }
+        Value::Sequence(items) => {
+            for item in items {
+                resolve(item, key, environment, reveal)?;
+            }
+        }
+        Value::Mapping(mapping) => {
+            for (name, item) in mapping.iter_mut() {
+                let key = format!("{key}.{}", name.as_str().unwrap_or("?"));
+                resolve(item, &key, environment, reveal)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn not_set(name: &str) -> String {
+    format!("${{{name}}} is not set (or empty) in the environment; set {name}, then start again")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_line_of_a_key() {
+        let text = "# name: no\nname: x\nauth: { type: bearer, token: t }\nlimits:\n  memory_mib: 1\n";
+        assert_eq!(line_of(text, "name"), Some(2));
+        assert_eq!(line_of(text, "auth.token"), Some(3));
+        assert_eq!(line_of(text, "limits.memory_mib"), Some(5));
+        assert_eq!(line_of(text, "limits.nope"), Some(4));
+        assert_eq!(line_of(text, "nope"), None);
+    }
+
+    #[test]
+    fn expands_names_that_are_set() {
+        let environment = Environment([("A".into(), "1".into()), ("E".into(), String::new())].into());
+        assert_eq!(environment.expand("x${A}y${A}").unwrap(), "x1y1");
+        assert_eq!(environment.expand("plain $A ${").unwrap(), "plain $A ${");
+        assert_eq!(environment.expand("${B}").unwrap_err(), "B");
+        assert_eq!(environment.expand("${E}").unwrap_err(), "E");
+    }
+}

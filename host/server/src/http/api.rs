@@ -1,0 +1,108 @@
+//! `/api/v1`: what is stored, a page at a time.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use watchkeeper_domain::incident::Incident;
+use watchkeeper_domain::investigation::{Entry, Investigation};
+use watchkeeper_domain::store::*;
+use watchkeeper_domain::{IncidentId, InvestigationId};
+
+use super::{Doors, Failure, shows_token};
+use crate::query::Filters;
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+pub(super) fn router(doors: Arc<Doors>) -> Router<Arc<Doors>> {
+    Router::new()
+        .route("/alerts", get(alerts))
+        .route("/incidents", get(incidents))
+        .route("/incidents/{id}", get(incident))
+        .route("/investigations", get(investigations))
+        .route("/investigations/{id}", get(investigation))
+        .fallback(not_found)
+        .method_not_allowed_fallback(super::method_not_allowed)
+        .layer(middleware::from_fn_with_state(doors, authorize))
+}
+
+async fn authorize(
+    State(doors): State<Arc<Doors>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    match &doors.api_token {
+        Some(token) if !shows_token(request.headers(), token) => {
+            let message = "the API's bearer token is missing or wrong (server.api_token)";
+            Err(Failure::new(StatusCode::UNAUTHORIZED, message))
+        }
+        _ => Ok(next.run(request).await),
+    }
+}
+
+async fn not_found() -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "the API has /api/v1/alerts, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/investigations and \
+         /api/v1/investigations/ID",
+    )
+}
+
+fn filters(query: Option<String>) -> Result<Filters, Failure> {
+    Filters::from_query(query.as_deref().unwrap_or_default())
+        .map_err(|reason| Failure::new(StatusCode::BAD_REQUEST, reason))
+}
+
+fn bad(reason: String) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, reason)
+}
+
+async fn alerts(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Answer<Page<StoredAlert>> {
+    Ok(Json(doors.store.alerts(filters(query)?.alerts().map_err(bad)?).await?))
+}
+
+async fn incidents(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Answer<Page<Incident>> {
+    Ok(Json(doors.store.incidents(filters(query)?.incidents().map_err(bad)?).await?))
+}
+
+async fn investigations(
+    State(doors): State<Arc<Doors>>,
+    RawQuery(query): RawQuery,
+) -> Answer<Page<Investigation>> {
+    Ok(Json(doors.store.investigations(filters(query)?.investigations().map_err(bad)?).await?))
+}
+
+fn id<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(bad)
+}
+
+fn missing(what: impl std::fmt::Display) -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, format!("there is no {what}"))
+}
+
+async fn incident(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Incident> {
+    let id: IncidentId = id(&text)?;
+    doors.store.incident(id).await?.map(Json).ok_or_else(|| missing(format!("incident {id}")))
+}
+
+/// An investigation with its transcript. Its shape is the CLI's, too.
+#[derive(Serialize)]
+pub(crate) struct Transcribed {
+    #[serde(flatten)]
+    pub(crate) investigation: Investigation,
+    pub(crate) transcript: Vec<Entry>,
+}
+
+async fn investigation(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Transcribed> {
+    let id: InvestigationId = id(&text)?;
+    let investigation = doors.store.investigation(id).await?;
+    let investigation = investigation.ok_or_else(|| missing(format!("investigation {id}")))?;
+    let transcript = doors.store.transcript(id, 0).await?;
+    Ok(Json(Transcribed { investigation, transcript }))
+}
