@@ -307,11 +307,7 @@ impl Host {
             readiness: Readiness::default(),
             stopping,
         };
-        tasks.spawn(async move {
-            if let Err(error) = http::serve(listener, Arc::new(doors)).await {
-                tracing::error!(%error, "the HTTP listener ended");
-            }
-        });
+        tasks.spawn(http::serve(listener, Arc::new(doors)));
         tasks.close();
         tracing::info!("watchkeeper {} serves at http://{address}", env!("CARGO_PKG_VERSION"));
         Ok(Self { address, store, stop, tasks, _lock: lock })

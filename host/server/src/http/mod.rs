@@ -2,6 +2,7 @@
 
 mod api;
 mod limit;
+mod listen;
 mod status;
 mod webhook;
 
@@ -23,9 +24,6 @@ use crate::wiring::Routes;
 pub(crate) use api::Transcribed;
 pub use limit::ClientLimit;
 
-/// How long requests that are under way may go on once the host stops.
-const STOP_GRACE: Duration = Duration::from_secs(15);
-
 /// First segments of paths that no source can have.
 pub const RESERVED: [&str; 5] = ["api", "metrics", "healthz", "readyz", "dashboard"];
 
@@ -46,28 +44,9 @@ pub struct Doors {
 pub use status::Readiness;
 
 /// Serves until `stopping` turns true and what was under way is answered.
-pub async fn serve(listener: TcpListener, doors: Arc<Doors>) -> std::io::Result<()> {
-    let mut stopping = doors.stopping.clone();
-    let mut stopped = stopping.clone();
-    let app = router(doors).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Answers are small and complete: waiting to send more only delays them.
-        let _ = stream.set_nodelay(true);
-    });
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    });
-    let overdue = async {
-        let _ = stopped.wait_for(|stop| *stop).await;
-        tokio::time::sleep(STOP_GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = overdue => {
-            tracing::warn!("requests were still under way {STOP_GRACE:?} after the stop; their senders must repeat them");
-            Ok(())
-        }
-    }
+pub async fn serve(listener: TcpListener, doors: Arc<Doors>) {
+    let stopping = doors.stopping.clone();
+    listen::serve(listener, router(doors), stopping).await;
 }
 
 fn router(doors: Arc<Doors>) -> Router {
