@@ -324,7 +324,8 @@ pub struct CallProgress {
 /// How far an investigation came: the fold of its events.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    pub started_at: Option<Timestamp>,
+    /// When a worker took it up first: what waits in the queue spends no time.
+    pub running_since: Option<Timestamp>,
     pub state: Option<State>,
     pub briefing: Option<Box<Briefing>>,
     pub brain: Option<String>,
@@ -377,7 +378,9 @@ impl Progress {
             self.state = Some(state);
         }
         match &entry.event {
-            Event::Started { .. } => self.started_at = Some(entry.at),
+            Event::Running => {
+                self.running_since.get_or_insert(entry.at);
+            }
             Event::Briefed { briefing, brain, prompt, .. } => {
                 self.briefing = Some(briefing.clone());
                 self.brain = Some(brain.clone());
@@ -396,7 +399,7 @@ impl Progress {
             }
             Event::BrainFailed { error } => self.err(error.clone()),
             Event::Concluded { report } => self.report = Some(report.clone()),
-            Event::Running | Event::Completed | Event::Failed { .. } | Event::Escalated { .. } => {}
+            Event::Started { .. } | Event::Completed | Event::Failed { .. } | Event::Escalated { .. } => {}
         }
     }
 
@@ -425,8 +428,8 @@ impl Progress {
         self.calls.iter().filter(|call| call.acting.is_some()).count() as u32
     }
 
-    /// The state machine. `running` is the call that this very worker has started and not heard of yet; a call that is
-    /// acting and isn't that one was left behind by a host that stopped.
+    /// The state machine. A worker stores a call's outcome before it asks for the next move; so a call that is acting
+    /// here was left behind by a host that stopped.
     pub fn next_move(&self, budget: &Budget, now: Timestamp) -> Move {
         if self.state.is_some_and(State::is_over) {
             return Move::Nothing;
@@ -465,7 +468,7 @@ impl Progress {
             let last = self.last_error.as_deref().unwrap_or_default();
             return Some(format!("{} errors, the last: {last}", self.errors));
         }
-        let spent = now.since(self.started_at?);
+        let spent = now.since(self.running_since?);
         (spent >= budget.max_duration).then(|| {
             format!("its time is spent: {} s of {} s", spent.as_secs(), budget.max_duration.as_secs())
         })

@@ -54,16 +54,21 @@ async fn deliver_due(store: &dyn Store, channels: &[Arc<dyn Channel>]) -> Result
     Ok(())
 }
 
+/// To every channel, whichever of them fails; those that took it may get it again with the retry, as their port allows.
 async fn deliver(channels: &[Arc<dyn Channel>], outgoing: &Outgoing) -> Result<(), String> {
+    let mut failed = Vec::new();
     for channel in channels {
         let name = channel.name();
         let delivered = tokio::time::timeout(DEADLINE, channel.deliver(&outgoing.notice)).await;
-        delivered
-            .map_err(|_| format!("{name}: no answer within {DEADLINE:?}"))?
-            .map_err(|error| format!("{name}: {error}"))?;
-        counter!("agent_escalations_delivered_total", "channel" => name.to_owned()).increment(1);
+        match delivered {
+            Ok(Ok(())) => {
+                counter!("agent_escalations_delivered_total", "channel" => name.to_owned()).increment(1);
+            }
+            Ok(Err(error)) => failed.push(format!("{name}: {error}")),
+            Err(_) => failed.push(format!("{name}: no answer within {DEADLINE:?}")),
+        }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 fn backoff(attempts: u32) -> Duration {

@@ -3,13 +3,13 @@
 //! Invariant: an event is in the store before it takes effect. So a run that was cut off anywhere goes on from its
 //! transcript, in this process or the next.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use watchkeeper_domain::brain::{Brain, BrainError, Brains};
 use watchkeeper_domain::gate::{Effect, Gate, Verdict};
 use watchkeeper_domain::investigation::*;
@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How long runs may take to reach their next event once the host stops; they go on after the restart.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Pause after the store failed a run.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The most calls that a brain may propose at once (`wit/`).
 const MAX_CALLS: usize = 8;
@@ -56,13 +59,19 @@ impl Handle {
 impl Investigator {
     /// Runs until `stop` turns true; then lets runs reach their next event, and returns.
     pub async fn serve(self: Arc<Self>, handle: Handle, mut stop: watch::Receiver<bool>) {
-        let mut runs: JoinSet<InvestigationId> = JoinSet::new();
-        let mut running: HashSet<InvestigationId> = HashSet::new();
+        let mut runs: JoinSet<()> = JoinSet::new();
+        let mut running: HashMap<task::Id, InvestigationId> = HashMap::new();
         while !*stop.borrow() {
             self.take_up(&mut runs, &mut running, &stop).await;
             gauge!("agent_investigations_running").set(running.len() as f64);
             tokio::select! {
-                Some(ended) = runs.join_next_with_id(), if !runs.is_empty() => self.ended(ended, &mut running),
+                Some(ended) = runs.join_next_with_id(), if !runs.is_empty() => {
+                    let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
+                    let investigation = running.remove(&task);
+                    if let (Err(error), Some(id)) = (ended, investigation) {
+                        self.note_panic(id, &error).await;
+                    }
+                }
                 () = handle.0.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.changed() => {}
@@ -72,27 +81,23 @@ impl Investigator {
         let _ = tokio::time::timeout(STOP_GRACE, drained).await;
     }
 
-    fn ended(
-        &self,
-        ended: Result<(tokio::task::Id, InvestigationId), tokio::task::JoinError>,
-        running: &mut HashSet<InvestigationId>,
-    ) {
-        match ended {
-            Ok((_, id)) => {
-                running.remove(&id);
-            }
-            // Which one it was isn't known any more; all that are not over are found in the store again.
-            Err(error) => {
-                tracing::error!(%error, "an investigation's task panicked");
-                running.clear();
-            }
+    /// A bug of ours. It counts as an error of the run, so that one that comes each time ends in an escalation.
+    async fn note_panic(&self, id: InvestigationId, error: &JoinError) {
+        tracing::error!(investigation = %id, %error, "an investigation's run panicked");
+        let noted = async {
+            let next = self.store.transcript(id, 0).await?.last().map_or(0, |entry| entry.seq + 1);
+            let error = format!("the host failed in this run: {error}");
+            self.store.append(id, next, Event::BrainFailed { error }).await
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(investigation = %id, %error, "and that can't be noted in its transcript");
         }
     }
 
     async fn take_up(
         self: &Arc<Self>,
-        runs: &mut JoinSet<InvestigationId>,
-        running: &mut HashSet<InvestigationId>,
+        runs: &mut JoinSet<()>,
+        running: &mut HashMap<task::Id, InvestigationId>,
         stop: &watch::Receiver<bool>,
     ) {
         let free = self.options.max_concurrent.saturating_sub(runs.len());
@@ -106,18 +111,17 @@ impl Investigator {
                 return;
             }
         };
-        let fresh: Vec<_> = open.into_iter().filter(|id| !running.contains(id)).take(free).collect();
-        for id in fresh {
-            running.insert(id);
+        let mine: HashSet<InvestigationId> = running.values().copied().collect();
+        for id in open.into_iter().filter(|id| !mine.contains(id)).take(free) {
             let (this, stop) = (self.clone(), stop.clone());
-            runs.spawn(async move {
+            let task = runs.spawn(async move {
                 if let Err(error) = this.run(id, stop).await {
                     tracing::error!(investigation = %id, %error, "an investigation was interrupted; it goes on later");
                     // The store isn't well. Don't come back at once.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    tokio::time::sleep(RETRY).await;
                 }
-                id
             });
+            running.insert(task.id(), id);
         }
     }
 
@@ -207,6 +211,11 @@ impl Run<'_> {
             return self.record(Event::Failed { reason: "its incident has no alert any more".into() }).await;
         };
         match investigator.brains.open(&briefing.alert, &briefing).await {
+            Ok(opening) if opening.prompt.first_steps.len() > MAX_CALLS => {
+                let (by, count) = (opening.prompt_by, opening.prompt.first_steps.len());
+                let reason = format!("plugin {by} proposes {count} first steps; the most is {MAX_CALLS}");
+                self.record(Event::Escalated { reason }).await
+            }
             Ok(opening) => {
                 let briefed = Event::Briefed {
                     briefing: Box::new(briefing),
@@ -255,7 +264,7 @@ impl Run<'_> {
     }
 
     fn time_left(&self) -> Duration {
-        let started = self.progress.started_at.unwrap_or_else(Timestamp::now);
+        let started = self.progress.running_since.unwrap_or_else(Timestamp::now);
         self.investigator.options.budget.max_duration.saturating_sub(Timestamp::now().since(started))
     }
 
@@ -284,7 +293,8 @@ impl Run<'_> {
             .iter()
             .filter_map(|call| Some((call.call.clone(), call.outcome.clone()?)))
             .collect();
-        let step = brain.next(briefing, prompt, &done).await?;
+        let next = tokio::time::timeout(self.time_left(), brain.next(briefing, prompt, &done));
+        let step = next.await.map_err(|_| BrainError("its time was spent before it answered".into()))??;
         self.brain = Some(brain);
         check(step, done.len())
     }

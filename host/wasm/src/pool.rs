@@ -3,9 +3,9 @@
 //! Invariant: one call at a time in an instance; after a call that didn't return, the instance is gone.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Result, Store, Trap};
 use watchkeeper_domain::plugin::{Feed, ReadError};
 
@@ -21,6 +21,9 @@ const MAX_CALLS: u32 = 10_000;
 /// How many calls of one pool may wait for an instance; past it senders are asked to come again.
 const MAX_WAITING: usize = 1024;
 
+/// And for how long.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
 /// What a call into a plugin can end in, besides its answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum CallError {
@@ -31,7 +34,7 @@ pub(crate) enum CallError {
     #[error("plugin {plugin}: {error}", error = described(error))]
     Plugin { plugin: String, error: PluginError },
     /// Too many calls wait already.
-    #[error("plugin {plugin}: {MAX_WAITING} calls wait already")]
+    #[error("plugin {plugin}: too many calls wait for it already")]
     Busy { plugin: String },
 }
 
@@ -74,7 +77,7 @@ struct Inner {
     who: Arc<str>,
     idle: Mutex<Vec<Instance>>,
     /// Calls at once. More than there are cores only wait for each other.
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
@@ -92,7 +95,7 @@ impl Pool {
             config,
             who,
             idle: Mutex::new(Vec::new()),
-            running: Semaphore::new(cores),
+            running: Arc::new(Semaphore::new(cores)),
             waiting: Semaphore::new(MAX_WAITING),
         }))
     }
@@ -129,13 +132,24 @@ impl Pool {
         &self,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>> + Send + 'static,
     ) -> Result<T, CallError> {
-        let busy = || CallError::Busy { plugin: self.0.plugin.name.clone() };
-        let waiting = self.0.waiting.try_acquire().map_err(|_| busy())?;
-        let _running = self.0.running.acquire().await.map_err(|_| busy())?;
-        drop(waiting);
+        let running = self.turn().await.ok_or_else(|| CallError::Busy { plugin: self.0.who.to_string() })?;
         let inner = self.0.clone();
-        let called = tokio::task::spawn_blocking(move || inner.call(call));
+        let called = tokio::task::spawn_blocking(move || {
+            // Held until the call is over, also where nobody waits for it any more.
+            let _running = running;
+            inner.call(call)
+        });
         called.await.unwrap_or_else(|error| Err(self.failed(format!("the host failed in its call: {error}"))))
+    }
+
+    /// The right to one call; none where too many wait, or waited too long.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(running) = self.0.running.clone().try_acquire_owned() {
+            return Some(running);
+        }
+        let _waiting = self.0.waiting.try_acquire().ok()?;
+        let turn = tokio::time::timeout(MAX_WAIT, self.0.running.clone().acquire_owned()).await;
+        turn.ok()?.ok()
     }
 
     /// As [`Pool::call`], on this thread: for what has no runtime, and benches.

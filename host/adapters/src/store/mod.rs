@@ -1,4 +1,4 @@
-//! Stores. Each passes `contract`, the suite in `host/adapters/tests`.
+//! Stores. Each passes the suite `host/adapters/tests/store_contract.rs`.
 
 mod sqlite;
 

@@ -18,7 +18,14 @@ use super::{investigate, sql};
 #[derive(Default)]
 pub(super) struct OpenIncidents(HashMap<String, OpenIncident>);
 
-#[derive(Clone, Copy)]
+impl OpenIncidents {
+    /// What is known of it is no longer so.
+    fn forget(&mut self, id: IncidentId) {
+        self.0.retain(|_, open| open.id != id);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
 struct OpenIncident {
     id: IncidentId,
     severity: Severity,
@@ -100,6 +107,11 @@ impl<'b> Ingest<'_, 'b> {
         let known = stored.as_ref().map(|row| &row.known);
         let decision = dedup::decide(known, alert, said_at, self.delivery.dedup_window);
         match (decision, stored) {
+            // Nothing can begin after the last moment that can be written.
+            (Decision::New, Some(row)) if row.known.starts_at >= Timestamp::from_millis(u64::MAX) => {
+                let again = row.known.status == Status::Resolved;
+                self.update(alert, &row, if again { Decision::Reopen } else { Decision::Heard })
+            }
             (Decision::New, stored) => self.add(alert, stored.map(|row| row.known.starts_at)),
             (decision, Some(row)) => self.update(alert, &row, decision),
             (_, None) => Ok(()),
@@ -171,11 +183,16 @@ impl<'b> Ingest<'_, 'b> {
             Decision::Heard => self.receipt.heard += 1,
             Decision::Stale | Decision::New => self.receipt.stale += 1,
         }
-        if decision != Decision::Stale && said_at >= row.known.last_heard_at {
+        // A resolve says nothing of how urgent it was.
+        let speaks = alert.status == Status::Firing && said_at >= row.known.last_heard_at;
+        if decision != Decision::Stale && speaks {
             severity = alert.severity;
         }
-        if firing && severity > row.known.severity && decision == Decision::Heard {
-            incident = Some(self.join_incident(alert, row.incident)?);
+        if let (Decision::Heard, true, Some(incident)) =
+            (decision, firing && severity > row.known.severity, incident)
+        {
+            let incident = self.incident(incident)?;
+            self.raise(incident, severity)?;
         }
         let last_heard = said_at.max(row.known.last_heard_at);
         let text =
@@ -195,21 +212,28 @@ impl<'b> Ingest<'_, 'b> {
         }
     }
 
-    /// The incident of a firing alert: the open one with its key, else `own` opened again, else a new one. Raises the
-    /// incident's severity, and starts an investigation where that is due.
+    /// The incident of a firing alert: the open one with its key, else `own` opened again if that is its key, else a new
+    /// one. Raises the incident's severity, and starts an investigation where that is due.
     fn join_incident(&mut self, alert: &Alert, own: Option<IncidentId>) -> Result<IncidentId, Error> {
         let key = self.delivery.correlation.key(&self.delivery.source, alert);
-        let mut incident = match self.open_incident(&key)? {
+        let incident = match self.open_incident(&key)? {
             Some(incident) => incident,
-            None => match own {
-                Some(id) => self.reopen_incident(id)?,
+            None => match self.reopen_incident(&key, own)? {
+                Some(incident) => incident,
                 None => self.new_incident(&key, alert)?,
             },
         };
-        if alert.severity > incident.severity {
+        let incident = self.raise(incident, alert.severity)?;
+        self.batch.open_incidents.0.insert(key, incident);
+        Ok(incident.id)
+    }
+
+    fn raise(&mut self, mut incident: OpenIncident, severity: Severity) -> Result<OpenIncident, Error> {
+        let before = incident;
+        if severity > incident.severity {
             let text = "UPDATE incidents SET severity = ?2 WHERE id = ?1";
-            self.prepare(text)?.execute((incident.id.0, severity_code(alert.severity)))?;
-            incident.severity = alert.severity;
+            self.prepare(text)?.execute((incident.id.0, severity_code(severity)))?;
+            incident.severity = severity;
         }
         if !incident.investigated && self.delivery.correlation.investigate.contains(&incident.severity) {
             let max_queued = self.delivery.correlation.max_queued;
@@ -223,8 +247,10 @@ impl<'b> Ingest<'_, 'b> {
             self.receipt.investigations.push(id);
             incident.investigated = true;
         }
-        self.batch.open_incidents.0.insert(key, incident);
-        Ok(incident.id)
+        if incident != before {
+            self.batch.open_incidents.forget(incident.id);
+        }
+        Ok(incident)
     }
 
     fn open_incident(&self, key: &str) -> Result<Option<OpenIncident>, Error> {
@@ -235,10 +261,18 @@ impl<'b> Ingest<'_, 'b> {
         self.prepare(text)?.query_row([key], open_incident_row).optional()
     }
 
-    fn reopen_incident(&self, id: IncidentId) -> Result<OpenIncident, Error> {
-        self.prepare("UPDATE incidents SET open = 1, closed_at = NULL WHERE id = ?1")?.execute([id.0])?;
+    fn incident(&self, id: IncidentId) -> Result<OpenIncident, Error> {
         let text = "SELECT id, severity, investigation FROM incidents WHERE id = ?1";
         self.prepare(text)?.query_row([id.0], open_incident_row)
+    }
+
+    fn reopen_incident(&self, key: &str, own: Option<IncidentId>) -> Result<Option<OpenIncident>, Error> {
+        let Some(own) = own else { return Ok(None) };
+        let text = "UPDATE incidents SET open = 1, closed_at = NULL WHERE id = ?1 AND key = ?2";
+        match self.prepare(text)?.execute((own.0, key))? {
+            0 => Ok(None),
+            _ => self.incident(own).map(Some),
+        }
     }
 
     fn new_incident(&self, key: &str, alert: &Alert) -> Result<OpenIncident, Error> {
@@ -256,7 +290,7 @@ impl<'b> Ingest<'_, 'b> {
                     AND NOT EXISTS (SELECT 1 FROM alerts WHERE incident = ?1 AND firing = 1)";
         let closed = self.prepare(text)?.execute((incident.0, millis(self.delivery.received_at)))?;
         if closed > 0 {
-            self.batch.open_incidents.0.retain(|_, open| open.id != incident);
+            self.batch.open_incidents.forget(incident);
         }
         Ok(())
     }

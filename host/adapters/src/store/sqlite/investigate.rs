@@ -59,13 +59,17 @@ pub(super) fn append(
     seq: u32,
     event: Event,
 ) -> Result<Entry, StoreError> {
-    let text = "SELECT coalesce(max(seq) + 1, 0) FROM events WHERE investigation = ?1";
-    let next: u32 = connection
+    let text =
+        "SELECT ended_at IS NULL, (SELECT coalesce(max(seq) + 1, 0) FROM events WHERE investigation = ?1)
+                FROM investigations WHERE id = ?1";
+    let found: Option<(bool, u32)> = connection
         .prepare_cached(text)
-        .and_then(|mut query| query.query_row([id.0], |row| row.get(0)))
+        .and_then(|mut query| query.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(sql)?;
-    if next != seq {
-        return Err(StoreError::Conflict(id));
+    match found {
+        None => return Err(StoreError::Invalid(format!("there is no investigation {id}"))),
+        Some((open, next)) if !open || next != seq => return Err(StoreError::Conflict(id)),
+        Some(_) => {}
     }
     let entry = Entry { seq, at: Timestamp::now(), event };
     insert(connection, id, &entry).map_err(sql)?;

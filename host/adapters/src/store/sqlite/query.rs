@@ -25,8 +25,10 @@ impl Listing {
         let limit = window.limit.clamp(1, Window::MAX_LIMIT);
         let mut listing = Self { text: format!("{select} 1"), values: Vec::new(), limit };
         if let Some(cursor) = &window.cursor {
-            let wrong = |_| StoreError::Invalid(format!("cursor: `{cursor}` is none that a listing gave"));
-            let below: i64 = cursor.parse().map_err(wrong)?;
+            let below: Option<i64> = cursor.parse().ok().filter(|below| *below > 0);
+            let below = below.ok_or_else(|| {
+                StoreError::Invalid(format!("cursor: `{cursor}` is none that a listing gave"))
+            })?;
             listing.and(&format!("{key} < ?"), [below.into()]);
         }
         if let Some(since) = window.since {

@@ -24,12 +24,48 @@ pub(super) struct Batch<'a> {
     pub(super) open_incidents: OpenIncidents,
 }
 
-/// Runs in the transaction, and gives back who is to hear of the commit.
-type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Settle, StoreError> + Send>;
-type Settle = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// One write that somebody waits for.
+trait Job: Send {
+    /// In the transaction. Err: the whole commit fails.
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), StoreError>;
+
+    /// After the commit, or instead of it.
+    fn settle(self: Box<Self>, committed: &Result<(), StoreError>);
+}
+
+struct Write<F, T> {
+    write: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for Write<F, T>
+where
+    F: FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        let Some(write) = self.write.take() else { return Ok(()) };
+        match write(batch) {
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(self: Box<Self>, committed: &Result<(), StoreError>) {
+        let result = match committed {
+            Ok(()) => self.result.unwrap_or_else(|| Err(stopped())),
+            Err(error) => Err(error.clone()),
+        };
+        let _ = self.answer.send(result);
+    }
+}
 
 pub(super) struct Writer {
-    queue: SyncSender<Job>,
+    queue: SyncSender<Box<dyn Job>>,
 }
 
 impl Writer {
@@ -48,18 +84,7 @@ impl Writer {
         write: impl FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |batch| match write(batch) {
-            Ok(value) => Ok(Box::new(move |committed: Result<(), StoreError>| {
-                let _ = answer.send(committed.map(|()| value));
-            })),
-            Err(error @ StoreError::Unavailable(_)) => {
-                let _ = answer.send(Err(error.clone()));
-                Err(error)
-            }
-            Err(refusal) => Ok(Box::new(move |_| {
-                let _ = answer.send(Err(refusal));
-            })),
-        });
+        let job = Box::new(Write { write: Some(write), result: None, answer });
         self.queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Busy(QUEUE),
             TrySendError::Disconnected(_) => stopped(),
@@ -73,9 +98,8 @@ fn stopped() -> StoreError {
 }
 
 /// Until every sender is gone; what was queued by then is still written.
-fn run(connection: &Connection, jobs: &Receiver<Job>) {
+fn run(connection: &Connection, jobs: &Receiver<Box<dyn Job>>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
-    let mut settle = Vec::with_capacity(MAX_BATCH);
     while let Ok(first) = jobs.recv() {
         batch.push(first);
         while batch.len() < MAX_BATCH {
@@ -83,40 +107,28 @@ fn run(connection: &Connection, jobs: &Receiver<Job>) {
             batch.push(next);
         }
         metrics::histogram!("agent_store_commit_writes").record(batch.len() as f64);
-        let result = commit(connection, batch.drain(..), &mut settle);
-        if let Err(error) = &result {
-            tracing::error!(%error, writes = settle.len(), "a commit failed; nothing of it was kept");
+        let committed = commit(connection, &mut batch);
+        if let Err(error) = &committed {
+            tracing::error!(%error, writes = batch.len(), "a commit failed; nothing of it was kept");
         }
-        for settle in settle.drain(..) {
-            settle(result.clone());
+        for job in batch.drain(..) {
+            job.settle(&committed);
         }
     }
 }
 
-fn commit(
-    connection: &Connection,
-    jobs: impl Iterator<Item = Job>,
-    settle: &mut Vec<Settle>,
-) -> Result<(), StoreError> {
-    connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])).map_err(sql)?;
-    let result = run_all(connection, jobs, settle)
-        .and_then(|()| connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([])).map_err(sql));
-    if result.is_err() && !connection.is_autocommit() {
-        if let Err(error) = connection.execute_batch("ROLLBACK") {
-            tracing::error!(%error, "a failed commit could not be rolled back");
-        }
-    }
-    result.map(drop)
-}
-
-fn run_all(
-    connection: &Connection,
-    jobs: impl Iterator<Item = Job>,
-    settle: &mut Vec<Settle>,
-) -> Result<(), StoreError> {
+fn commit(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let execute =
+        |text| connection.prepare_cached(text).and_then(|mut statement| statement.execute([])).map_err(sql);
+    execute("BEGIN IMMEDIATE")?;
     let mut batch = Batch { connection, open_incidents: OpenIncidents::default() };
-    for job in jobs {
-        settle.push(job(&mut batch)?);
+    let ran = jobs.iter_mut().try_for_each(|job| job.run(&mut batch));
+    let committed = ran.and_then(|()| execute("COMMIT").map(drop));
+    if committed.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        tracing::error!(%error, "a failed commit could not be rolled back");
     }
-    Ok(())
+    committed
 }
