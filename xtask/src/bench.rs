@@ -21,9 +21,9 @@ pub(crate) fn run(rows: &[String]) -> Result<()> {
         bail!("`{unknown}` is no row: there are {}", known.join(", "));
     }
     let wanted = |row: &str| rows.is_empty() || rows.iter().any(|wanted| wanted == row);
-    run::build(Profile::Release)?;
+    run::build_all(Profile::Release)?;
     if wanted("parse") {
-        execute("cargo", &["bench", "--locked", "--package", "watchkeeper-wasm", "--bench", "parse"])?;
+        execute("cargo", &["bench", "--locked", "--workspace", "--bench", "parse"])?;
     }
     if wanted("start") {
         start()?;

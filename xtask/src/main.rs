@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (command, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     match command {
-        "build" => run::build(run::Profile::Dev),
+        "build" => run::build(),
         "demo" => run::demo(rest),
         "test" => test::run(),
         "bench" => bench::run(rest),

@@ -48,11 +48,20 @@ pub(crate) fn execute_with(program: &str, arguments: &[&str], environment: &[(&s
     Ok(())
 }
 
-/// The plugins into `plugins/`, and the host.
-pub(crate) fn build(profile: Profile) -> Result<()> {
+/// The plugins into `plugins/`, and the host alone: what a demo needs.
+pub(crate) fn build() -> Result<()> {
     build_plugins()?;
-    let release: &[&str] = if profile == Profile::Release { &["--release"] } else { &[] };
-    execute("cargo", &[&["build", "--locked", "--package", "watchkeeper"], release].concat())
+    execute("cargo", &["build", "--locked", "--package", "watchkeeper"])
+}
+
+/// Everything, in one selection of packages: with another, cargo unites other features, and builds wasmtime once more.
+pub(crate) fn build_all(profile: Profile) -> Result<()> {
+    build_plugins()?;
+    let build = ["build", "--locked", "--workspace", "--bins"];
+    match profile {
+        Profile::Dev => execute("cargo", &[&build[..], &["--tests", "--benches"]].concat()),
+        Profile::Release => execute("cargo", &[&build[..], &["--benches", "--release"]].concat()),
+    }
 }
 
 pub(crate) fn build_plugins() -> Result<()> {
@@ -77,7 +86,7 @@ fn put(from: &Path, to: &Path) -> Result<()> {
 }
 
 pub(crate) fn demo(options: &[String]) -> Result<()> {
-    build(Profile::Dev)?;
+    build()?;
     let binary = binary(Profile::Dev);
     let mut arguments = vec!["demo"];
     arguments.extend(options.iter().map(String::as_str));

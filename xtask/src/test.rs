@@ -13,7 +13,7 @@ pub(crate) fn run() -> Result<()> {
     needs::servers()?;
     execute("cargo", &["fmt", "--all", "--check"])?;
     execute("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    run::build(Profile::Dev)?;
+    run::build_all(Profile::Dev)?;
 
     // Tests write here which of them could not run for want of a server.
     let folder = tempfile::tempdir()?;
