@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
-/// 9999-12-30T22:00:00.999Z: the last moment whose year has four digits, as RFC 3339 wants it, in every time zone.
-const LAST_MS: u64 = 253_402_207_200_999;
+/// 9999-12-30T21:59:59.999Z: the last moment whose year has four digits, as RFC 3339 wants it, in every time zone.
+const LAST_MS: u64 = 253_402_207_199_999;
 
 impl Timestamp {
     pub fn now() -> Self {
