@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -30,6 +29,10 @@ const STOP_GRACE: Duration = Duration::from_secs(15);
 /// Pause after an accept that failed, which for want of descriptors it does at once and again.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Who sent a request: an extension of it.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 pub(super) async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
@@ -52,7 +55,10 @@ pub(super) async fn serve(listener: TcpListener, app: Router, mut stopping: watc
     connections.close();
     if tokio::time::timeout(STOP_GRACE, connections.wait()).await.is_err() {
         let left = connections.len();
-        tracing::warn!(left, "requests were still under way {STOP_GRACE:?} after the stop; their senders must repeat them");
+        tracing::warn!(
+            left,
+            "requests were still under way {STOP_GRACE:?} after the stop; their senders must repeat them"
+        );
     }
 }
 
@@ -81,9 +87,10 @@ async fn connection(
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    let stopped = async { stopping.wait_for(|stop| *stop).await.map(drop) };
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        _ = stopping.wait_for(|stop| *stop) => {
+        _ = stopped => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -93,7 +100,11 @@ async fn connection(
     }
 }
 
-async fn answer(mut app: Router, peer: SocketAddr, mut request: Request<Incoming>) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
+async fn answer(
+    mut app: Router,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    request.extensions_mut().insert(Peer(peer));
     app.call(request).await
 }

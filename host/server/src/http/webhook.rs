@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -14,6 +15,7 @@ use serde_json::json;
 use watchkeeper_domain::plugin::{Payload, Reply};
 use watchkeeper_flow::ingest::{Accepted, Refused};
 
+use super::listen::Peer;
 use super::{Doors, Failure, shows_token};
 use crate::config::Auth;
 use crate::wiring::Route;
@@ -42,7 +44,7 @@ const WITHHELD: [HeaderName; 12] = [
 
 pub(super) async fn receive(
     State(doors): State<Arc<Doors>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
     match take(&doors, peer, request).await {
