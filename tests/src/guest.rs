@@ -1,0 +1,106 @@
+//! Guests that no toolchain would make, from text: components of the very WIT in `wit/`, or of a twisted copy of it.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The contract, as released.
+pub const WIT: &str = include_str!("../../wit/v0.1.0/watchkeeper.wit");
+
+/// A component given as WebAssembly text.
+pub fn from_text(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Wraps a core module, given as text, to a component that exports these interfaces of the contract `wit`.
+pub fn component(wit: &str, exports: &[&str], core: &str) -> Vec<u8> {
+    let exports: String = exports.iter().map(|export| format!("export {export}; ")).collect();
+    let world = format!("package tests:guest; world guest {{ {exports} }}");
+    let mut resolve = Resolve::default();
+    resolve.push_str("watchkeeper.wit", wit).unwrap();
+    let package = resolve.push_str("guest.wit", &world).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
+    let mut module = from_text(core);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}
+
+/// A source at `path` whose parser does what the payload's first letter says, for as long as `mended` is false:
+///
+/// | letter | does |
+/// | --- | --- |
+/// | `l` | loops for ever |
+/// | `m` | takes memory until it gets no more, then traps |
+/// | `t` | traps |
+/// | `n` | answers 10,001 alerts |
+/// | `p` | answers a list that lies beyond its memory |
+/// | `u` | answers a title that is no UTF-8 |
+/// | `s` | calls itself for ever |
+///
+/// Whatever else, and everything once it is mended, is answered with one alert whose id is [`GUESTS_ALERT`].
+pub fn hostile(path: &str, mended: bool) -> Vec<u8> {
+    component(
+        WIT,
+        &["watchkeeper:plugin/source@0.1.0", "watchkeeper:plugin/parser@0.1.0"],
+        &hostile_core("0.1.0", path, mended),
+    )
+}
+
+/// The id of the alert that [`hostile`] answers.
+pub const GUESTS_ALERT: &str = "guest-1";
+
+/// The core module of [`hostile`], for a version of the contract.
+///
+/// Layouts are the canonical ABI's. At 1024 lies `configure`'s answer (ok, webhook, path), at 1088 the answer `parse`
+/// gives (ok, list), at 2048 the one alert: id, severity, status, title, description, labels, annotations, starts-at.
+pub fn hostile_core(version: &str, path: &str, mended: bool) -> String {
+    let path_length = path.len();
+    let behaves = i32::from(mended);
+    format!(
+        r#"(module
+  (memory (export "memory") 32)
+  (global $free (mut i32) (i32.const 1048576))
+  (data (i32.const 1024) "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\02\00\00\{path_length:02x}\00\00\00")
+  (data (i32.const 512) "{path}")
+  (data (i32.const 544) "{GUESTS_ALERT}")
+  (data (i32.const 560) "a guest's alert")
+  (data (i32.const 2048) "\20\02\00\00\07\00\00\00\01\00\00\00\30\02\00\00\0f\00\00\00")
+  (data (i32.const 2096) "\01\00\00\00\00\00\00\00\00\10\a5\d4\e8\00\00\00")
+  (func (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $new)))
+    (block $fits
+      (br_if $fits (i32.le_u (global.get $free) (i32.mul (memory.size) (i32.const 65536))))
+      (br_if $fits (i32.ne (i32.const -1)
+        (memory.grow (i32.add (i32.div_u (local.get $new) (i32.const 65536)) (i32.const 1)))))
+      unreachable)
+    (local.get $at))
+  (func (export "watchkeeper:plugin/source@{version}#configure") (param i32 i32) (result i32)
+    (i32.const 1024))
+  (func $answer (param $alerts i32) (param $count i32) (result i32)
+    (global.set $free (i32.const 1048576))
+    (i32.store8 (i32.const 1088) (i32.const 0))
+    (i32.store (i32.const 1096) (local.get $alerts))
+    (i32.store (i32.const 1100) (local.get $count))
+    (i32.const 1088))
+  (func $deeper (param $depth i32) (result i32)
+    (i32.add (call $deeper (i32.add (local.get $depth) (i32.const 1))) (local.get $depth)))
+  (func (export "watchkeeper:plugin/parser@{version}#parse")
+    (param $body i32) (param $length i32) (param i32 i32 i32 i32 i32) (result i32)
+    (local $letter i32)
+    (local.set $letter (i32.load8_u (local.get $body)))
+    (if (i32.const {behaves}) (then (return (call $answer (i32.const 2048) (i32.const 1)))))
+    (if (i32.eq (local.get $letter) (i32.const 0x6c)) (then (loop $again (br $again))))
+    (if (i32.eq (local.get $letter) (i32.const 0x6d)) (then
+      (loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+      unreachable))
+    (if (i32.eq (local.get $letter) (i32.const 0x74)) (then unreachable))
+    (if (i32.eq (local.get $letter) (i32.const 0x6e)) (then
+      (return (call $answer (i32.const 8192) (i32.const 10001)))))
+    (if (i32.eq (local.get $letter) (i32.const 0x70)) (then
+      (return (call $answer (i32.const 0x7ffffff0) (i32.const 1)))))
+    (if (i32.eq (local.get $letter) (i32.const 0x75)) (then (i32.store8 (i32.const 560) (i32.const 0xff))))
+    (if (i32.eq (local.get $letter) (i32.const 0x73)) (then (drop (call $deeper (i32.const 0)))))
+    (call $answer (i32.const 2048) (i32.const 1))))"#
+    )
+}

@@ -1,0 +1,37 @@
+//! The harness of the black-box tests: the real binary and its real peers, each test with its own.
+//!
+//! A test describes what it wants in a [`Setup`] and starts it. Every process listens on an address of its own, works in
+//! a folder of its own, and ends with the value that started it. Nothing waits without a deadline ([`wait`]), and a test
+//! that fails shows the logs of its processes.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
+
+mod alertmanager;
+mod complaints;
+pub mod guest;
+mod host;
+mod http;
+mod metrics;
+pub mod payload;
+mod peers;
+mod process;
+mod random;
+mod setup;
+mod wait;
+
+pub use alertmanager::{Alertmanager, Routing};
+pub use complaints::Complaints;
+pub use host::{Stopped, Watchkeeper};
+pub use http::{Answer, client, raw};
+pub use metrics::Metrics;
+pub use peers::{not_run, require};
+pub use process::Ran;
+pub use random::Random;
+pub use setup::{Setup, Site, plugin_file};
+pub use wait::{PATIENCE, wait};
+
+/// What the sources of [`Setup::new`] want to be shown.
+pub const TOKEN: &str = "a-token-for-tests";
+
+/// Where the source of [`Setup::new`] listens.
+pub const PATH: &str = "/alerts/prometheus";
