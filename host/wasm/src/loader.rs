@@ -197,14 +197,15 @@ fn text_of_wasm(bytes: &[u8]) -> bool {
 }
 
 fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
-    if let Some(cache) = &runtime.cache {
-        if let Some(component) = compiled::load(&runtime.engine, cache, digest) {
-            return Ok((component, true));
-        }
+    if let Some(cache) = &runtime.cache
+        && let Some(component) = compiled::load(&runtime.engine, cache, digest)
+    {
+        return Ok((component, true));
     }
     let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| {
         let error = format!("{error:#}");
-        if error.contains("unexpected end") {
+        // A section that claims more bytes than there are, too, is what an interrupted copy leaves.
+        if error.contains("unexpected end") || error.contains("out of bounds (bound") {
             format!("is truncated: {error}; was it copied to the end? Write it beside and rename it")
         } else {
             format!("is no valid component: {error}; build it again")

@@ -193,7 +193,7 @@ mod tests {
             ("investigation:\n  severities: [urgent]\n", "w.yaml:2: ", "critical"),
             ("server:\n  rate_limit: {per_second: 0, burst: 1}\n", "w.yaml:2: ", "must be more than 0"),
             ("server:\n  api_token: ${NOPE}\n", "w.yaml:2: server.api_token: ", "set NOPE"),
-            ("a: [\n", "w.yaml:2: ", "line 2"),
+            ("server: [\n", "w.yaml:", "server: "),
         ];
         for (text, place, words) in cases {
             let error = parse(text).unwrap_err();

@@ -46,12 +46,45 @@ impl std::error::Error for Problem {}
 
 /// A whole file of known shape. serde's own message names the key and what is allowed there.
 pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, Problem> {
-    serde_yaml::from_str(text).map_err(|error| Problem {
-        file: file.to_owned(),
-        line: error.location().map(|location| location.line()),
-        key: None,
-        reason: error.to_string(),
+    let masked = mask(text);
+    serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(&masked)).map_err(|error| {
+        let key = error.path().to_string();
+        let error = error.into_inner();
+        let line = error.location().map(|location| location.line());
+        let reason = without_path(&unmask(&error.to_string()), &key);
+        Problem { file: file.to_owned(), line, key: Some(key).filter(|key| key != "."), reason }
     })
+}
+
+/// serde_yaml begins its message with the key, or with as much of it as it knows.
+fn without_path(message: &str, key: &str) -> String {
+    let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
+    let said = ends.filter_map(|end| message.strip_prefix(&key[..end])?.strip_prefix(": ")).last();
+    said.unwrap_or(message).to_owned()
+}
+
+/// In `{ token: ${NAME} }` YAML takes the inner braces for its own, so they are other characters while it reads.
+const OPEN: char = '\u{e000}';
+const CLOSE: char = '\u{e001}';
+
+fn mask(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, name, after)) = reference(rest) {
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if is_name {
+            masked.extend([before, "$", &OPEN.to_string(), name, &CLOSE.to_string()]);
+        } else {
+            masked.extend([before, "${", name, "}"]);
+        }
+        rest = after;
+    }
+    masked + rest
+}
+
+fn unmask(text: &str) -> String {
+    text.replace(OPEN, "{").replace(CLOSE, "}")
 }
 
 /// One value of known shape, under `key`.
@@ -116,8 +149,9 @@ impl Environment {
 
     /// `text` with each `${NAME}` replaced; the name that isn't set, as the error.
     pub fn expand(&self, text: &str) -> Result<String, String> {
+        let text = unmask(text);
         let mut expanded = String::with_capacity(text.len());
-        let mut rest = text;
+        let mut rest = text.as_str();
         while let Some((before, name, after)) = reference(rest) {
             expanded.push_str(before);
             expanded.push_str(self.get(name).ok_or_else(|| name.to_owned())?);
@@ -145,9 +179,7 @@ pub(super) fn resolve(
     match value {
         Value::String(text) => {
             let expanded = environment.expand(text).map_err(|name| (key.to_owned(), not_set(&name)))?;
-            if reveal {
-                *text = expanded;
-            }
+            *text = if reveal { expanded } else { unmask(text) };
         }
         Value::Sequence(items) => {
             for item in items {

@@ -38,7 +38,7 @@ impl ClientLimit {
 
     /// Counts one request of the client behind `peer`. Err: how long it should wait.
     pub fn admit(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Duration> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0 {
+        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
             self.sweep();
         }
         let client = bucket(self.client(peer, headers));

@@ -75,10 +75,10 @@ async fn take(doors: &Doors, peer: SocketAddr, request: Request<Body>) -> Result
     let body = read_body(body, doors.body_limit).await?;
     let payload = payload(&head.headers, &body);
     let accepted = doors.ingest.deliver(&route.source, payload).await.map_err(refused)?;
-    if let Accepted::Stored(receipt) = &accepted {
-        if !receipt.investigations.is_empty() {
-            doors.investigations.wake();
-        }
+    if let Accepted::Stored(receipt) = &accepted
+        && !receipt.investigations.is_empty()
+    {
+        doors.investigations.wake();
     }
     Ok(answer(accepted))
 }

@@ -77,14 +77,20 @@ impl Exports {
     /// The functions of an instance. Fails where their types aren't the interface's.
     pub(crate) fn functions(&self, store: &mut Store<Guest>, instance: &Instance) -> Result<Functions> {
         macro_rules! load {
-            ($($field:ident),*) => {
+            ($($field:ident $name:literal),*) => {
                 Functions { $($field: match &self.$field {
-                    Some(indices) => Some(indices.load(&mut *store, instance)?),
+                    Some(indices) => {
+                        let loaded = indices.load(&mut *store, instance);
+                        Some(loaded.map_err(|error| error.context(format!("{PACKAGE}/{}", $name)))?)
+                    }
                     None => None,
                 }),* }
             };
         }
-        Ok(load!(source, parser, responder, poller, health, prompt_builder, playbook))
+        Ok(load!(
+            source "source", parser "parser", responder "responder", poller "poller", health "health",
+            prompt_builder "prompt-builder", playbook "playbook"
+        ))
     }
 }
 
