@@ -59,7 +59,7 @@ pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, P
 /// serde_yaml begins its message with the key, or with as much of it as it knows.
 fn without_path(message: &str, key: &str) -> String {
     let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
-    let said = ends.filter_map(|end| message.strip_prefix(&key[..end])?.strip_prefix(": ")).last();
+    let said = ends.filter_map(|end| message.strip_prefix(&key[..end])?.strip_prefix(": ")).next_back();
     said.unwrap_or(message).to_owned()
 }
 
