@@ -24,7 +24,13 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
     let mut problems = Vec::new();
-    let config = options.config.load(&Environment::of_process())?;
+    let config = match options.config.load(&Environment::of_process()) {
+        Err(error) if options.output.json => {
+            print_json(&json!({ "ok": false, "problems": [format!("{error:#}")] }))?;
+            return Ok(Ended::Badly);
+        }
+        config => config?,
+    };
     let open = !options.listen.listen.ip().is_loopback();
     if open && config.host.server.api_token.is_none() {
         let listen = options.listen.listen;
