@@ -94,8 +94,9 @@ impl Sources {
         for file in files {
             match file {
                 Ok(file) => sources.add(file, registry, open),
+                // Its name may be what is wrong, so the file's stands for it.
                 Err(problem) => sources.statuses.push(SourceStatus {
-                    name: "-".into(),
+                    name: problem.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
                     kind: "-".into(),
                     file: problem.file.clone(),
                     outcome: Err(problem.clone()),
