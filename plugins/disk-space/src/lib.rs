@@ -66,7 +66,6 @@ Establish, in this order, and cite the output that shows each:
 2. Which filesystem is it (labels mountpoint and device), how full is it now, and is it bytes or inodes? df -P -k, df -P -i.
 3. What fills it? du -x -k -d 1, first where it is quick (/var/log, /tmp), never on / at once: a call is stopped after half a minute.
 4. Does it still grow, and who writes it? Compare what du counts with what df says: the rest may be deleted files that are still open.
-Commands are plain programs with literal arguments joined by | && || ; without variables, globs or redirections.
 Recommend what a person should do; delete nothing. A confidence below 0.7 calls a person: give it when you aren't sure.";
 
 /// The prompt builder and the playbook.

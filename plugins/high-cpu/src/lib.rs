@@ -56,7 +56,6 @@ Establish, in this order, and cite the output that shows each:
 2. Is it under load now? Take two samples of /proc/stat; compare the load averages with the number of CPUs. Tell user, system, iowait and steal apart.
 3. Which program has the CPU time? ps averages since a process began; the second round of top -b -n 2 is now. Take workers of one name together.
 4. Why is it busy? Look at its unit's recent log lines, and at when it began.
-Commands are plain programs with literal arguments joined by | && || ; without variables, globs or redirections.
 Recommend what a person should do; change nothing. A confidence below 0.7 calls a person: give it when you aren't sure.";
 
 /// The prompt builder and the playbook.

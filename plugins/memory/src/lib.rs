@@ -63,7 +63,6 @@ Establish, in this order, and cite the output that shows each:
 3. Who has it? Processes by RSS (workers of one name together), shared memory and tmpfs (Shmem), huge pages, the kernel (SUnreclaim).
 4. Does it swap now? Two samples of pswpin and pswpout in /proc/vmstat. Used swap alone is no trouble.
 5. Why did it grow? The biggest one's unit and its recent log lines; a cgroup's own limit in memory.max.
-Commands are plain programs with literal arguments joined by | && || ; without variables, globs or redirections.
 Recommend what a person should do; change nothing. A confidence below 0.7 calls a person: give it when you aren't sure.";
 
 /// The prompt builder and the playbook.

@@ -49,7 +49,6 @@ Establish, in this order, and cite the output that shows each:
 2. Which process was killed, when, and how much memory had it? dmesg, or journalctl -k, or /var/log/kern.log: \"Killed process\".
 3. Was it a cgroup's limit (\"Memory cgroup out of memory\", CONSTRAINT_MEMCG) or the host's memory? Read the cgroup's memory.max and memory.events.
 4. Is the victim the one that grew, or did it die for another's growth? Look at who uses memory now, and at its log.
-Commands are plain programs with literal arguments joined by | && || ; without variables, globs or redirections.
 Recommend what a person should do; change nothing. A confidence below 0.7 calls a person: give it when you aren't sure.";
 
 /// The prompt builder and the playbook.

@@ -123,10 +123,14 @@ pub fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// A prompt on this briefing: instructions for a model, the alert as [`prompt_task`] writes it, and a plan's first stage.
+/// What the gate's grammar takes, for a model that proposes commands.
+const COMMANDS: &str = "Commands are plain programs with literal arguments joined by | && || ; without variables, globs or redirections.";
+
+/// A prompt on this briefing: instructions for a model, to which the form of commands is added, the alert as
+/// [`prompt_task`] writes it, and a plan's first stage.
 pub fn prompt(briefing: &Briefing, instructions: &str, first: fn(&Case) -> Vec<Call>) -> Prompt {
     Prompt {
-        instructions: instructions.to_owned(),
+        instructions: format!("{instructions}\n{COMMANDS}"),
         task: prompt_task(briefing),
         first_steps: first(&Case::new(briefing, &[])),
     }
