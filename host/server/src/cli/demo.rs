@@ -126,20 +126,21 @@ async fn begun(store: &dyn Store) -> Result<InvestigationId> {
     }
 }
 
-/// One busy process, so that there is something to find. It ends with the demo's investigation.
-struct Load(Option<Child>);
+/// A busy process for each core, so that there is something to find. They end with the demo's investigation.
+struct Load(Vec<Child>);
 
 impl Load {
     fn start() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let busy =
-            Command::new("yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Self(busy.ok())
+            |_| Command::new("yes").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self((0..cores).map(busy).filter_map(Result::ok).collect())
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
+        for child in &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
         }
