@@ -59,11 +59,12 @@ fn refused(data: &Path) -> String {
 async fn payloads_are_kept_as_they_came_each_once() {
     let data = tempfile::tempdir().unwrap();
     let store = open(data.path());
-    let said = Delivery { payload: payload("ü{"), ..delivery(7, [firing("a")]) };
+    let said = Delivery { payload: Arc::new(payload("ü{")), ..delivery(7, [firing("a")]) };
     store.ingest(said).await.unwrap();
     say(&store, 8, []).await;
-    let dead = store.bury("prom", at(9), payload("dead"), "trap").await.unwrap();
-    let replay = Delivery { replay_of: Some(dead), payload: payload("dead"), ..delivery(9, [firing("b")]) };
+    let dead = store.bury("prom", at(9), Arc::new(payload("dead")), "trap").await.unwrap();
+    let replay =
+        Delivery { replay_of: Some(dead), payload: Arc::new(payload("dead")), ..delivery(9, [firing("b")]) };
     store.ingest(replay).await.unwrap();
 
     let connection = beside(data.path());

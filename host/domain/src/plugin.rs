@@ -62,7 +62,8 @@ pub enum ReadError {
 /// Contract: ends within the source's deadline, whatever the plugin does; a failure leaves the next call unharmed.
 #[async_trait]
 pub trait Reader: Send + Sync {
-    async fn read(&self, payload: &Payload) -> Result<Reading, ReadError>;
+    /// The payload is shared, so that a runtime can keep the latest ones without a copy.
+    async fn read(&self, payload: &Arc<Payload>) -> Result<Reading, ReadError>;
 
     /// Whether the source can do its work: credentials accepted, upstream reachable. Fine where its plugin can't tell.
     async fn check(&self) -> Result<(), ReadError>;

@@ -17,7 +17,7 @@ use crate::{IncidentId, InvestigationId, Timestamp};
 pub struct Delivery {
     pub source: Arc<str>,
     pub received_at: Timestamp,
-    pub payload: Payload,
+    pub payload: Arc<Payload>,
     pub alerts: Vec<Alert>,
     pub dedup_window: Duration,
     pub correlation: Arc<Correlation>,
@@ -195,7 +195,7 @@ pub trait Store: Send + Sync {
         &self,
         source: &str,
         received_at: Timestamp,
-        payload: Payload,
+        payload: Arc<Payload>,
         error: &str,
     ) -> Result<PayloadId, StoreError>;
 

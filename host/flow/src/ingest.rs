@@ -65,6 +65,7 @@ impl Ingest {
     pub async fn deliver(&self, source: &Source, payload: Payload) -> Result<Accepted, Refused> {
         let started = Instant::now();
         let received_at = Timestamp::now();
+        let payload = Arc::new(payload);
         let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(reply)) => return Ok(Accepted::Replied(reply)),
@@ -84,13 +85,14 @@ impl Ingest {
 
     /// Reads a dead letter again. Ok(Stored): it is settled. Whatever else: it stays.
     pub async fn replay(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, Refused> {
-        let alerts = match read(source, &letter.payload).await {
+        let DeadLetter { id, received_at, payload, .. } = letter;
+        let payload = Arc::new(payload);
+        let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(_)) => Vec::new(),
             Err(Unread::Refused(refused)) => return Err(refused),
             Err(Unread::Failed(reason)) => return Err(Refused::Unavailable { reason, retry_after: None }),
         };
-        let DeadLetter { id, received_at, payload, .. } = letter;
         Ok(self.store.ingest(self.delivery(source, received_at, payload, alerts, Some(id))).await?)
     }
 
@@ -98,7 +100,7 @@ impl Ingest {
         &self,
         source: &Source,
         received_at: Timestamp,
-        payload: Payload,
+        payload: Arc<Payload>,
         alerts: Vec<Alert>,
         replay_of: Option<PayloadId>,
     ) -> Delivery {
@@ -124,7 +126,7 @@ enum Unread {
     Failed(String),
 }
 
-async fn read(source: &Source, payload: &Payload) -> Result<Read, Unread> {
+async fn read(source: &Source, payload: &Arc<Payload>) -> Result<Read, Unread> {
     let result = match source.reader.read(payload).await {
         Ok(Reading::Alerts(alerts)) => validate(alerts).map(Read::Alerts),
         Ok(Reading::Reply(reply)) => Ok(Read::Reply(reply)),

@@ -25,8 +25,8 @@ struct FakeReader(Result<Reading, ReadError>);
 
 #[async_trait]
 impl Reader for FakeReader {
-    async fn read(&self, received: &Payload) -> Result<Reading, ReadError> {
-        assert_eq!(received, &payload());
+    async fn read(&self, received: &Arc<Payload>) -> Result<Reading, ReadError> {
+        assert_eq!(**received, payload());
         self.0.clone()
     }
 
@@ -158,7 +158,7 @@ fn letter(id: PayloadId) -> DeadLetter {
 
 async fn buried(store: &Arc<dyn Store>) -> DeadLetter {
     let letter = letter(PayloadId(0));
-    let id = store.bury("prom", letter.received_at, payload(), "trap").await.unwrap();
+    let id = store.bury("prom", letter.received_at, Arc::new(payload()), "trap").await.unwrap();
     DeadLetter { id, ..letter }
 }
 
@@ -210,7 +210,7 @@ fn broken<T>() -> Result<T, StoreError> {
 #[rustfmt::skip]
 impl Store for BrokenStore {
     async fn ingest(&self, _: Delivery) -> Result<Receipt, StoreError> { broken() }
-    async fn bury(&self, _: &str, _: Timestamp, _: Payload, _: &str) -> Result<PayloadId, StoreError> { broken() }
+    async fn bury(&self, _: &str, _: Timestamp, _: Arc<Payload>, _: &str) -> Result<PayloadId, StoreError> { broken() }
     async fn dead_letters(&self, _: Option<&str>, _: Option<PayloadId>, _: u32) -> Result<Vec<DeadLetter>, StoreError> { broken() }
     async fn alerts(&self, _: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { broken() }
     async fn incidents(&self, _: IncidentQuery) -> Result<Page<Incident>, StoreError> { broken() }

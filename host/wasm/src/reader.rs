@@ -61,7 +61,7 @@ pub(crate) fn bind(plugin: Arc<Plugin>, spec: SourceSpec) -> Result<(Feed, Arc<P
 
 #[async_trait]
 impl Reader for PluginReader {
-    async fn read(&self, payload: &Payload) -> Result<Reading, ReadError> {
+    async fn read(&self, payload: &Arc<Payload>) -> Result<Reading, ReadError> {
         let pool = Pool::clone(&self.pool.load());
         let payload = v0_1::payload(payload);
         let reading = pool.call(move |instance| read(instance, &payload)).await?;

@@ -5,7 +5,7 @@ use watchkeeper_domain::store::*;
 use super::*;
 
 async fn bury(store: &AnyStore, source: &str, second: u64) -> PayloadId {
-    store.bury(source, at(second), payload(source), "trap").await.unwrap()
+    store.bury(source, at(second), Arc::new(payload(source)), "trap").await.unwrap()
 }
 
 async fn buried(store: &AnyStore) -> Vec<PayloadId> {
@@ -21,7 +21,7 @@ pub async fn a_dead_letter_is_kept_as_it_came(store: AnyStore) {
     // No text, no type, nothing beside it: a payload is bytes.
     let payload =
         Payload { body: [0, 255, 13].as_slice().into(), content_type: None, attributes: Vec::new() };
-    let id = store.bury("prom", at(3), payload.clone(), "memory limit").await.unwrap();
+    let id = store.bury("prom", at(3), Arc::new(payload.clone()), "memory limit").await.unwrap();
     let letters = store.dead_letters(None, None, 100).await.unwrap();
     let error = "memory limit".to_owned();
     assert_eq!(letters, [DeadLetter { id, source: "prom".into(), received_at: at(3), payload, error }]);

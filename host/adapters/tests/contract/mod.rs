@@ -107,7 +107,7 @@ pub fn delivery(second: u64, alerts: impl IntoIterator<Item = Alert>) -> Deliver
     Delivery {
         source: "prom".into(),
         received_at: at(second),
-        payload: payload("{}"),
+        payload: Arc::new(payload("{}")),
         alerts: alerts.into_iter().collect(),
         dedup_window: WINDOW,
         correlation: Arc::new(correlation()),

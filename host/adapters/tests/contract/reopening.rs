@@ -43,7 +43,7 @@ async fn some_of_everything(store: &AnyStore) {
     let open = store.open_investigations(9).await.unwrap();
     append(store, open[0], [Event::Running, escalated("unsure")]).await;
     append(store, open[1], [Event::Running, Event::BrainFailed { error: "no answer".into() }]).await;
-    store.bury("prom", at(2), payload("[]"), "trap").await.unwrap();
+    store.bury("prom", at(2), Arc::new(payload("[]")), "trap").await.unwrap();
     let notice = store.due_notices(far_future(), 9).await.unwrap().remove(0);
     store.notice_failed(notice.id, "no route", at(3)).await.unwrap();
 }

@@ -16,7 +16,6 @@ use watchkeeper_domain::brain::{Brain, BrainError, Brains, Opening};
 use watchkeeper_domain::gate::{Action, ApprovedCall, Gate};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::*;
-use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::{Delivery, Store};
 use watchkeeper_domain::tool::Tool;
 use watchkeeper_domain::{InvestigationId, Timestamp};
@@ -45,7 +44,7 @@ impl Fixture {
         let delivery = Delivery {
             source: "prom".into(),
             received_at,
-            payload: Payload::default(),
+            payload: Arc::default(),
             alerts: vec![alert.validate(0).unwrap()],
             dedup_window: Duration::from_secs(300),
             correlation: Arc::new(correlation()),

@@ -145,7 +145,7 @@ impl Store for SqliteStore {
         &self,
         source: &str,
         received_at: Timestamp,
-        payload: Payload,
+        payload: Arc<Payload>,
         error: &str,
     ) -> Result<PayloadId, StoreError> {
         let (source, error) = (source.to_owned(), error.to_owned());
