@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::alert::RawAlert;
 
@@ -40,6 +41,31 @@ pub enum Reading {
     Reply(Reply),
 }
 
+/// What one fetch of a polled source brought.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Batch {
+    pub alerts: Vec<RawAlert>,
+    /// Handed to the next fetch once this batch is kept.
+    pub cursor: Option<String>,
+    /// There is more to fetch now.
+    pub more: bool,
+}
+
+impl Batch {
+    /// Of the payload that a batch is kept as.
+    pub const CONTENT_TYPE: &str = "application/vnd.watchkeeper.batch+json";
+
+    /// The longest cursor, in bytes (`wit/`).
+    pub const MAX_CURSOR: usize = 64 * 1024;
+
+    /// What is kept of a batch, since no sender's own bytes reach the host: all that the plugin gave, as JSON.
+    pub fn to_payload(&self) -> Payload {
+        let body =
+            serde_json::to_vec(self).unwrap_or_else(|error| format!("\"unwritable: {error}\"").into_bytes());
+        Payload { body: body.into(), content_type: Some(Self::CONTENT_TYPE.into()), attributes: Vec::new() }
+    }
+}
+
 /// Sorted by who can act.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ReadError {
@@ -65,6 +91,41 @@ pub trait Reader: Send + Sync {
     /// The payload is shared, so that a runtime can keep the latest ones without a copy.
     async fn read(&self, payload: &Arc<Payload>) -> Result<Reading, ReadError>;
 
+    /// What comes after the batch that `cursor` is of: the last that is kept. None before the first.
+    async fn fetch(&self, cursor: Option<&str>) -> Result<Batch, ReadError>;
+
     /// Whether the source can do its work: credentials accepted, upstream reachable. Fine where its plugin can't tell.
     async fn check(&self) -> Result<(), ReadError>;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Severity, Status, Timestamp};
+
+    #[test]
+    fn a_batch_is_kept_with_all_that_the_plugin_gave() {
+        let alert = RawAlert {
+            id: "a1".into(),
+            severity: Severity::Warning,
+            status: Status::Resolved,
+            title: "HighCPU".into(),
+            description: "ü".into(),
+            labels: vec![("b".into(), "2".into()), ("a".into(), "1".into())],
+            annotations: Vec::new(),
+            starts_at: Some(Timestamp::from_millis(1_795_445_045_007)),
+            ends_at: None,
+        };
+        let payload = Batch { alerts: vec![alert], cursor: Some("page 2".into()), more: true }.to_payload();
+        assert_eq!(payload.content_type.as_deref(), Some("application/vnd.watchkeeper.batch+json"));
+        assert_eq!(
+            std::str::from_utf8(&payload.body).unwrap(),
+            concat!(
+                r#"{"alerts":[{"id":"a1","severity":"warning","status":"resolved","title":"HighCPU","#,
+                r#""description":"ü","labels":[["b","2"],["a","1"]],"annotations":[],"#,
+                r#""starts_at":"2026-11-23T14:44:05.007Z","ends_at":null}],"cursor":"page 2","more":true}"#
+            )
+        );
+    }
 }

@@ -15,7 +15,7 @@ use common::{Fixture, correlation, raw};
 use watchkeeper_domain::alert::{RawAlert, Status};
 use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::*;
-use watchkeeper_domain::plugin::{Payload, ReadError, Reader, Reading, Reply};
+use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Reply};
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 use watchkeeper_flow::ingest::{Accepted, Ingest, Refused, Source};
@@ -28,6 +28,10 @@ impl Reader for FakeReader {
     async fn read(&self, received: &Arc<Payload>) -> Result<Reading, ReadError> {
         assert_eq!(**received, payload());
         self.0.clone()
+    }
+
+    async fn fetch(&self, _: Option<&str>) -> Result<Batch, ReadError> {
+        panic!("a source that is delivered to is not polled")
     }
 
     async fn check(&self) -> Result<(), ReadError> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use watchkeeper_domain::plugin::{Feed, Payload, ReadError, Reader, Reading};
+use watchkeeper_domain::alert::RawAlert;
+use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
 
 use crate::bindings::v0_1::{self, PluginError};
 use crate::limits::Limits;
@@ -68,6 +69,16 @@ impl Reader for PluginReader {
         bounded(&pool, reading).map_err(ReadError::from)
     }
 
+    async fn fetch(&self, cursor: Option<&str>) -> Result<Batch, ReadError> {
+        let pool = Pool::clone(&self.pool.load());
+        let cursor = cursor.map(str::to_owned);
+        let fetch =
+            move |instance: &mut Instance| instance.functions.fetch(&mut instance.store, cursor.as_deref());
+        let batch = pool.call(fetch).await?;
+        within_limit(&pool, &batch.alerts)?;
+        Ok(batch)
+    }
+
     async fn check(&self) -> Result<(), ReadError> {
         let pool = Pool::clone(&self.pool.load());
         Ok(pool.call(|instance| instance.functions.check(&mut instance.store)).await?)
@@ -99,12 +110,17 @@ fn read(
 }
 
 fn bounded(pool: &Pool, reading: Reading) -> Result<Reading, CallError> {
-    let max = pool.limits().alerts;
-    match &reading {
-        Reading::Alerts(alerts) if alerts.len() > max => {
-            let count = alerts.len();
+    if let Reading::Alerts(alerts) = &reading {
+        within_limit(pool, alerts)?;
+    }
+    Ok(reading)
+}
+
+fn within_limit(pool: &Pool, alerts: &[RawAlert]) -> Result<(), CallError> {
+    match (alerts.len(), pool.limits().alerts) {
+        (count, max) if count > max => {
             Err(pool.failed(format!("it returned {count} alerts, over its limit of {max} (limits.alerts)")))
         }
-        _ => Ok(reading),
+        _ => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 use wasmtime::{Result, Store};
 use watchkeeper_domain::alert::{Alert, RawAlert, Severity, Status};
 use watchkeeper_domain::investigation as domain;
-use watchkeeper_domain::plugin::{Feed, Payload, ReadError, Reply};
+use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reply};
 use watchkeeper_domain::{Labels, Timestamp};
 
 use crate::guest::Guest;
@@ -99,7 +99,6 @@ pub(crate) struct Functions {
     source: Option<exports::source::Guest>,
     parser: Option<exports::parser::Guest>,
     responder: Option<exports::responder::Guest>,
-    #[expect(dead_code, reason = "polled sources come with outgoing HTTP")]
     poller: Option<exports::poller::Guest>,
     health: Option<exports::health::Guest>,
     prompt_builder: Option<exports::prompt_builder::Guest>,
@@ -144,6 +143,16 @@ impl Functions {
         let reply = responder.call_respond(store, payload)?.map_err(PluginError::from);
         Ok(reply.map(|reply| {
             reply.map(|reply| Reply { status: reply.status, headers: reply.headers, body: reply.body })
+        }))
+    }
+
+    pub(crate) fn fetch(&self, store: &mut Store<Guest>, cursor: Option<&str>) -> Answer<Batch> {
+        let poller = self.poller.as_ref().ok_or_else(|| missing("poller"))?;
+        let batch = poller.call_fetch(store, cursor)?.map_err(PluginError::from);
+        Ok(batch.map(|batch| Batch {
+            alerts: raw_alerts(batch.alerts),
+            cursor: batch.cursor,
+            more: batch.more,
         }))
     }
 
