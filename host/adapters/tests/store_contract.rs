@@ -71,6 +71,19 @@ macro_rules! store_contract {
                 of_two_replays_one_settles,
                 replayed_alerts_were_received_when_the_letter_was,
             );
+            store_contract!(@rules $place, cursors:
+                a_cursor_moves_with_its_batch,
+                a_cursor_moves_without_alerts,
+                each_source_has_its_own_cursor,
+                a_cursor_is_any_text_and_may_be_given_up,
+                a_move_from_elsewhere_is_invalid_and_keeps_nothing,
+                of_many_that_fetched_the_same_batch_one_moves,
+            );
+            store_contract!(@rules $place, payloads:
+                recent_payloads_are_newest_first_of_any_source,
+                recent_payloads_are_bounded_in_number_and_bytes,
+                recent_payloads_were_read_well,
+            );
             store_contract!(@rules $place, listings:
                 listings_are_newest_first,
                 alerts_are_filtered,

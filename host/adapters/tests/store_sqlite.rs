@@ -88,23 +88,27 @@ async fn payloads_are_kept_as_they_came_each_once() {
 
 #[tokio::test]
 async fn a_delivery_that_fails_at_any_table_leaves_nothing() {
-    for table in ["payloads", "alerts", "incidents", "investigations", "events", "notices"] {
+    const TABLES: [&str; 7] =
+        ["payloads", "alerts", "incidents", "investigations", "events", "notices", "cursors"];
+    for table in TABLES {
         let data = tempfile::tempdir().unwrap();
         let store = open(data.path());
         break_table(data.path(), table, "true");
         let escalated_at_once = correlation_with_no_queue();
         let said = || Delivery {
             correlation: escalated_at_once.clone(),
-            ..delivery(0, [firing("a"), critical("b")])
+            ..cursors::batch(cursors::step(None, Some("1")), [firing("a"), critical("b")])
         };
         let message = unavailable(store.ingest(said()).await);
         assert!(message.contains("disk full"), "{table}: {message}");
-        for table in ["payloads", "alerts", "incidents", "investigations", "events", "notices"] {
+        for table in TABLES {
             assert_eq!(count(data.path(), table), 0, "{table}");
         }
+        assert_eq!(store.cursor("prom").await.unwrap(), None);
         mend_table(data.path(), table);
         assert_eq!(told(&store.ingest(said()).await.unwrap()), "2 new", "{table}");
         assert_eq!(count(data.path(), "notices"), 1);
+        assert_eq!(store.cursor("prom").await.unwrap().as_deref(), Some("1"));
     }
 }
 
@@ -232,6 +236,42 @@ fn a_file_that_is_no_store_is_refused_by_its_name() {
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("this is no database"), "it is left alone");
 }
 
+/// What such a file holds is read, and it can do all that a new one can.
+#[tokio::test]
+async fn a_store_of_version_1_becomes_one_of_today() {
+    let data = tempfile::tempdir().unwrap();
+    let old = beside(data.path());
+    old.execute_batch(include_str!("../src/store/sqlite/schema/1.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO payloads VALUES (1, 'prom', 1790000000000, NULL, '[]', x'7b7d', NULL);
+         INSERT INTO alerts VALUES (1, 'prom', 'a', 1790000000000, 1, 1, 'a is high', '', '{}', '{}', NULL,
+             1790000000000, 1790000000000, 1, 1, 1);
+         INSERT INTO incidents VALUES (1, 'key', 1, 1, 'a is high', 'prom', 1790000000000, NULL, NULL);",
+    )
+    .unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let store = open(data.path());
+        assert_eq!(the_alert(&store).await.to_alert(), firing("a"));
+        assert_eq!(the_incident(&store).await.alerts, 1);
+    }
+    let store = open(data.path());
+    let again = cursors::batch(cursors::step(None, Some("1")), [firing("a"), firing("b")]);
+    assert_eq!(told(&store.ingest(again).await.unwrap()), "1 new, 1 heard");
+    assert_eq!(store.cursor("prom").await.unwrap().as_deref(), Some("1"));
+
+    let new = tempfile::tempdir().unwrap();
+    drop(open(new.path()));
+    let tables = |data: &Path| -> Vec<String> {
+        let connection = beside(data);
+        let mut query = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY name").unwrap();
+        let rows = query.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+        rows.filter_map(Result::unwrap).collect()
+    };
+    assert_eq!(tables(data.path()), tables(new.path()));
+}
+
 #[test]
 fn a_newer_store_is_refused_with_both_versions() {
     let data = tempfile::tempdir().unwrap();
@@ -239,7 +279,7 @@ fn a_newer_store_is_refused_with_both_versions() {
     beside(data.path()).pragma_update(None, "user_version", 99).unwrap();
     let message = refused(data.path());
     assert!(message.contains("99") && message.contains("newer Watchkeeper"), "{message}");
-    assert_eq!(message.matches("up to 1").count(), 1, "it says which version this one knows: {message}");
+    assert_eq!(message.matches("up to 2").count(), 1, "it says which version this one knows: {message}");
 }
 
 #[tokio::test]

@@ -23,6 +23,16 @@ pub struct Delivery {
     pub correlation: Arc<Correlation>,
     /// The dead letter that this is a replay of; it is settled by the same commit, and its payload is not kept twice.
     pub replay_of: Option<PayloadId>,
+    /// Of a polled batch: where it leaves its source.
+    pub cursor: Option<CursorMove>,
+}
+
+/// A polled source's step behind a batch. It counts only where the source still stands at `from`, so of two that fetched
+/// the same batch one moves it, and it never goes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CursorMove {
+    pub from: Option<String>,
+    pub to: Option<String>,
 }
 
 /// What became of a delivery.
@@ -183,12 +193,19 @@ pub enum StoreError {
 
 /// Contract:
 /// - a method that returns Ok has its effect on stable storage, and one that returns Err has none;
-/// - `ingest` keeps payload, alerts, incidents, investigations and notices in one commit;
+/// - `ingest` keeps payload, alerts, incidents, investigations, notices and the cursor's move in one commit;
 /// - deduplication, correlation and the queue's bound are decided inside that commit, so they hold under concurrency;
 /// - listings are newest first, and a cursor never skips or repeats a row that was there when the listing began.
 #[async_trait]
 pub trait Store: Send + Sync {
     async fn ingest(&self, delivery: Delivery) -> Result<Receipt, StoreError>;
+
+    /// That of the last batch of a polled source that is kept; none before the first.
+    async fn cursor(&self, source: &str) -> Result<Option<String>, StoreError>;
+
+    /// Of a batch without alerts, of which nothing else is kept. [`StoreError::Invalid`] if the source isn't at `from`, as
+    /// with [`Delivery::cursor`].
+    async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError>;
 
     /// Keeps a payload on which its plugin failed.
     async fn bury(
@@ -206,6 +223,12 @@ pub trait Store: Send + Sync {
         after: Option<PayloadId>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// With their sources, the latest `limit` payloads that a plugin read well, newest first, to try another version of it
+    /// with. Those that don't fit into what is left of `max_bytes` are left out; so are polled batches, which nobody reads,
+    /// and what a store would have to look for long.
+    async fn recent_payloads(&self, limit: u32, max_bytes: u64)
+    -> Result<Vec<(String, Payload)>, StoreError>;
 
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError>;
 

@@ -112,6 +112,7 @@ impl Ingest {
             dedup_window: source.dedup_window,
             correlation: self.correlation.clone(),
             replay_of,
+            cursor: None,
         }
     }
 }

@@ -216,6 +216,9 @@ impl Store for BrokenStore {
     async fn ingest(&self, _: Delivery) -> Result<Receipt, StoreError> { broken() }
     async fn bury(&self, _: &str, _: Timestamp, _: Arc<Payload>, _: &str) -> Result<PayloadId, StoreError> { broken() }
     async fn dead_letters(&self, _: Option<&str>, _: Option<PayloadId>, _: u32) -> Result<Vec<DeadLetter>, StoreError> { broken() }
+    async fn cursor(&self, _: &str) -> Result<Option<String>, StoreError> { broken() }
+    async fn move_cursor(&self, _: &str, _: CursorMove) -> Result<(), StoreError> { broken() }
+    async fn recent_payloads(&self, _: u32, _: u64) -> Result<Vec<(String, Payload)>, StoreError> { broken() }
     async fn alerts(&self, _: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { broken() }
     async fn incidents(&self, _: IncidentQuery) -> Result<Page<Incident>, StoreError> { broken() }
     async fn incident(&self, _: IncidentId) -> Result<Option<Incident>, StoreError> { broken() }

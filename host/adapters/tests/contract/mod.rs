@@ -1,5 +1,6 @@
 //! The rules, by topic, and what they are told with.
 
+pub mod cursors;
 pub mod dead_letters;
 pub mod dedup;
 pub mod incidents;
@@ -7,6 +8,7 @@ pub mod investigations;
 pub mod listings;
 pub mod model;
 pub mod notices;
+pub mod payloads;
 pub mod reopening;
 
 use std::sync::Arc;
@@ -112,6 +114,7 @@ pub fn delivery(second: u64, alerts: impl IntoIterator<Item = Alert>) -> Deliver
         dedup_window: WINDOW,
         correlation: Arc::new(correlation()),
         replay_of: None,
+        cursor: None,
     }
 }
 

@@ -16,6 +16,8 @@ struct Everything {
     open: Vec<InvestigationId>,
     notices: Vec<Outgoing>,
     dead_letters: Vec<DeadLetter>,
+    cursor: Option<String>,
+    recent_payloads: Vec<(String, Payload)>,
 }
 
 impl Everything {
@@ -33,6 +35,8 @@ impl Everything {
             open: store.open_investigations(100).await.unwrap(),
             notices: store.due_notices(far_future(), 100).await.unwrap(),
             dead_letters: store.dead_letters(None, None, 100).await.unwrap(),
+            cursor: store.cursor("prom").await.unwrap(),
+            recent_payloads: store.recent_payloads(100, 10_000).await.unwrap(),
         }
     }
 }
@@ -40,6 +44,7 @@ impl Everything {
 async fn some_of_everything(store: &AnyStore) {
     say(store, 0, ["a", "b", "c"].map(critical)).await;
     say(store, 1, [resolved("c"), of_service("db", firing("d"))]).await;
+    store.move_cursor("prom", super::cursors::step(None, Some("page 2"))).await.unwrap();
     let open = store.open_investigations(9).await.unwrap();
     append(store, open[0], [Event::Running, escalated("unsure")]).await;
     append(store, open[1], [Event::Running, Event::BrainFailed { error: "no answer".into() }]).await;

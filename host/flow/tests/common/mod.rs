@@ -49,6 +49,7 @@ impl Fixture {
             dedup_window: Duration::from_secs(300),
             correlation: Arc::new(correlation()),
             replay_of: None,
+            cursor: None,
         };
         self.store.ingest(delivery).await.unwrap().investigations[0]
     }

@@ -7,12 +7,12 @@ use watchkeeper_domain::alert::{Alert, Severity, Status};
 use watchkeeper_domain::dedup::{self, Candidate, Decision, Known};
 use watchkeeper_domain::investigation::Trigger;
 use watchkeeper_domain::plugin::Payload;
-use watchkeeper_domain::store::{Delivery, PayloadId, Receipt, StoreError};
+use watchkeeper_domain::store::{CursorMove, Delivery, PayloadId, Receipt, StoreError};
 use watchkeeper_domain::{IncidentId, Timestamp};
 
 use super::rows::{self, json, millis, severity_code};
 use super::writer::Batch;
-use super::{investigate, sql};
+use super::{investigate, query, sql};
 
 /// The open incidents that this commit has met, by correlation key. Not kept longer: another process may close them.
 #[derive(Default)]
@@ -36,7 +36,33 @@ pub(super) fn ingest(batch: &mut Batch<'_>, delivery: Delivery) -> Result<Receip
     if let Some(id) = delivery.replay_of {
         refuse_settled(batch.connection, id)?;
     }
+    if let Some(step) = &delivery.cursor {
+        move_cursor(batch.connection, &delivery.source, step)?;
+    }
     keep(batch, &delivery).map_err(sql)
+}
+
+pub(super) fn move_cursor(
+    connection: &Connection,
+    source: &str,
+    step: &CursorMove,
+) -> Result<(), StoreError> {
+    if query::cursor(connection, source).map_err(sql)? != step.from {
+        let reason = format!("the cursor of source {source} was moved on since this batch was asked for");
+        return Err(StoreError::Invalid(reason));
+    }
+    write_cursor(connection, source, step.to.as_deref()).map_err(sql)
+}
+
+fn write_cursor(connection: &Connection, source: &str, cursor: Option<&str>) -> Result<(), Error> {
+    let Some(cursor) = cursor else {
+        return connection
+            .prepare_cached("DELETE FROM cursors WHERE source = ?1")?
+            .execute([source])
+            .map(drop);
+    };
+    let text = "INSERT OR REPLACE INTO cursors (source, cursor, moved_at) VALUES (?1, ?2, ?3)";
+    connection.prepare_cached(text)?.execute((source, cursor, millis(Timestamp::now()))).map(drop)
 }
 
 /// A second replay of the same dead letter comes too late.

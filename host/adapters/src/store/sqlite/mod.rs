@@ -7,6 +7,7 @@ mod ingest;
 mod investigate;
 mod query;
 mod rows;
+mod schema;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,8 +26,6 @@ use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 use writer::Writer;
 
 const FILE: &str = "watchkeeper.db";
-const SCHEMA: &str = include_str!("schema.sql");
-const VERSION: i32 = 1;
 
 /// How long one process waits for another's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,23 +80,8 @@ fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(64);
-    migrate(&mut connection)?;
+    schema::migrate(&mut connection)?;
     Ok(connection)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version > VERSION {
-        return Err(rusqlite::Error::ToSqlConversionFailure(
-            format!("its version {version} is of a newer Watchkeeper; this one knows up to {VERSION}").into(),
-        ));
-    }
-    if version == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-    }
-    transaction.commit()
 }
 
 struct Readers {
@@ -141,6 +125,16 @@ impl Store for SqliteStore {
         self.writer.write(move |batch| ingest::ingest(batch, delivery)).await
     }
 
+    async fn cursor(&self, source: &str) -> Result<Option<String>, StoreError> {
+        let source = source.to_owned();
+        self.read(move |connection| query::cursor(connection, &source).map_err(sql)).await
+    }
+
+    async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError> {
+        let source = source.to_owned();
+        self.writer.write(move |batch| ingest::move_cursor(batch.connection, &source, &step)).await
+    }
+
     async fn bury(
         &self,
         source: &str,
@@ -163,6 +157,14 @@ impl Store for SqliteStore {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let source = source.map(str::to_owned);
         self.read(move |connection| query::dead_letters(connection, source, after, limit)).await
+    }
+
+    async fn recent_payloads(
+        &self,
+        limit: u32,
+        max_bytes: u64,
+    ) -> Result<Vec<(String, Payload)>, StoreError> {
+        self.read(move |connection| query::recent_payloads(connection, limit, max_bytes).map_err(sql)).await
     }
 
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Row, params_from_iter};
 use watchkeeper_domain::alert::Severity;
 use watchkeeper_domain::incident::{Incident, IncidentStatus};
 use watchkeeper_domain::investigation::{Entry, Investigation, PastReport};
-use watchkeeper_domain::plugin::Payload;
+use watchkeeper_domain::plugin::{Batch, Payload};
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 
@@ -216,15 +216,48 @@ pub(super) fn dead_letters(
             id: PayloadId(row.get("id")?),
             source: row.get("source")?,
             received_at: rows::time(row, "received_at")?,
-            payload: Payload {
-                body: row.get::<_, Vec<u8>>("body")?.into(),
-                content_type: row.get("content_type")?,
-                attributes: rows::from_json(row, "attributes")?,
-            },
+            payload: payload(row)?,
             error: row.get("error")?,
         })
     })
     .map_err(sql)
+}
+
+fn payload(row: &Row<'_>) -> Result<Payload, Error> {
+    Ok(Payload {
+        body: row.get::<_, Vec<u8>>("body")?.into(),
+        content_type: row.get("content_type")?,
+        attributes: rows::from_json(row, "attributes")?,
+    })
+}
+
+/// How far back the latest payloads are looked for, so that a store full of batches is not read to its beginning.
+const LOOKED_THROUGH: i64 = 10_000;
+
+pub(super) fn recent_payloads(
+    connection: &Connection,
+    limit: u32,
+    max_bytes: u64,
+) -> Result<Vec<(String, Payload)>, Error> {
+    let text = "SELECT source, content_type, attributes, body FROM payloads
+                WHERE error IS NULL AND content_type IS NOT ?1 AND id > (SELECT max(id) - ?3 FROM payloads)
+                ORDER BY id DESC LIMIT ?2";
+    let mut query = connection.prepare_cached(text)?;
+    let mut rows = query.query((Batch::CONTENT_TYPE, limit, LOOKED_THROUGH))?;
+    let (mut recent, mut left) = (Vec::new(), max_bytes);
+    while let Some(row) = rows.next()? {
+        let bytes = row.get_ref("body")?.as_bytes()?.len() + row.get_ref("attributes")?.as_bytes()?.len();
+        if let Some(less) = left.checked_sub(bytes as u64) {
+            left = less;
+            recent.push((row.get("source")?, payload(row)?));
+        }
+    }
+    Ok(recent)
+}
+
+pub(super) fn cursor(connection: &Connection, source: &str) -> Result<Option<String>, Error> {
+    let text = "SELECT cursor FROM cursors WHERE source = ?1";
+    connection.prepare_cached(text)?.query_row([source], |row| row.get(0)).optional()
 }
 
 pub(super) fn due_notices(

@@ -1,0 +1,26 @@
+//! The file's tables, version by version.
+//!
+//! Invariant: what is in a released version's text never changes; a new need is a new text at the end. So a new file and
+//! one of any version before come to the same tables.
+
+use rusqlite::{Connection, Error, TransactionBehavior};
+
+const VERSIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
+/// Brings the file to the last version, in one commit.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let last = VERSIONS.len();
+    let missing = VERSIONS.get(version as usize..).ok_or_else(|| {
+        let newer = format!("its version {version} is of a newer Watchkeeper; this one knows up to {last}");
+        Error::ToSqlConversionFailure(newer.into())
+    })?;
+    for text in missing {
+        transaction.execute_batch(text)?;
+    }
+    if !missing.is_empty() {
+        transaction.pragma_update(None, "user_version", last as i64)?;
+    }
+    transaction.commit()
+}
