@@ -1,26 +1,58 @@
 //! A payload in, alerts stored: parse, validate, then one durable commit. Only then does the sender get its 2xx.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::{Alert, RawAlert, Severity};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::plugin::{Payload, ReadError, Reader, Reading, Reply};
-use watchkeeper_domain::store::{DeadLetter, Delivery, PayloadId, Receipt, Store, StoreError};
+use watchkeeper_domain::store::{CursorMove, DeadLetter, Delivery, PayloadId, Receipt, Store, StoreError};
 
 /// A configured origin of alerts, ready to read.
 pub struct Source {
     pub name: Arc<str>,
     pub reader: Arc<dyn Reader>,
     pub dedup_window: Duration,
+    /// What came of the latest poll, if it is polled.
+    polled: Mutex<Result<(), ReadError>>,
     metrics: SourceMetrics,
 }
 
 impl Source {
     pub fn new(name: &str, reader: Arc<dyn Reader>, dedup_window: Duration) -> Self {
-        Self { name: name.into(), reader, dedup_window, metrics: SourceMetrics::of(name) }
+        let (polled, metrics) = (Mutex::new(Ok(())), SourceMetrics::of(name));
+        Self { name: name.into(), reader, dedup_window, polled, metrics }
+    }
+
+    /// Whether it is well, by its latest poll and by its plugin's own word. Said in `agent_alert_source_healthy`, too.
+    pub async fn check(&self) -> Result<(), ReadError> {
+        let polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let well = match polled {
+            Ok(()) => self.reader.check().await,
+            Err(error) => Err(error),
+        };
+        self.show_health(well.is_ok());
+        well
+    }
+
+    /// A poll that failed makes the source ill at once, and the next that succeeds well.
+    pub(crate) fn polled(&self, result: Result<(), ReadError>) {
+        if let Err(error) = &result {
+            self.metrics.error(error);
+        }
+        let well = result.is_ok();
+        let before =
+            std::mem::replace(&mut *self.polled.lock().unwrap_or_else(PoisonError::into_inner), result);
+        if well != before.is_ok() {
+            self.show_health(well);
+        }
+    }
+
+    fn show_health(&self, well: bool) {
+        let value = if well { 1.0 } else { 0.0 };
+        gauge!("agent_alert_source_healthy", "source" => self.name.to_string()).set(value);
     }
 }
 
@@ -50,6 +82,20 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
+impl From<ReadError> for Refused {
+    /// A failure of the plugin keeps nobody's payload here, so it may be tried again.
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::InvalidPayload(reason) => Refused::InvalidPayload(reason),
+            ReadError::Unauthorized(reason) => Refused::Unauthorized(reason),
+            ReadError::Unavailable { reason, retry_after_ms } => {
+                Refused::Unavailable { reason, retry_after: retry_after_ms.map(Duration::from_millis) }
+            }
+            ReadError::Failed(reason) => Refused::Unavailable { reason, retry_after: None },
+        }
+    }
+}
+
 /// The pipeline's first half. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
@@ -69,18 +115,15 @@ impl Ingest {
         let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(reply)) => return Ok(Accepted::Replied(reply)),
-            Err(Unread::Refused(refused)) => return Err(refused),
-            Err(Unread::Failed(error)) => {
+            Err(ReadError::Failed(error)) => {
                 let id = self.store.bury(&source.name, received_at, payload, &error).await?;
                 tracing::warn!(source = %source.name, payload = %id, %error, "the plugin failed; its payload is kept");
                 return Ok(Accepted::DeadLetter { id, error });
             }
+            Err(error) => return Err(error.into()),
         };
-        let counts = source.metrics.received(&alerts);
-        let delivery = self.delivery(source, received_at, payload, alerts, None);
-        let stored = self.store.ingest(delivery).await;
-        source.metrics.processed(&counts, stored.as_ref(), started.elapsed());
-        Ok(Accepted::Stored(stored?))
+        let delivery = self.delivery(source, received_at, payload, alerts);
+        Ok(Accepted::Stored(self.keep(source, delivery, started).await?))
     }
 
     /// Reads a dead letter again. Ok(Stored): it is settled. Whatever else: it stays.
@@ -90,19 +133,42 @@ impl Ingest {
         let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(_)) => Vec::new(),
-            Err(Unread::Refused(refused)) => return Err(refused),
-            Err(Unread::Failed(reason)) => return Err(Refused::Unavailable { reason, retry_after: None }),
+            Err(error) => return Err(error.into()),
         };
-        Ok(self.store.ingest(self.delivery(source, received_at, payload, alerts, Some(id))).await?)
+        let delivery = self.delivery(source, received_at, payload, alerts);
+        Ok(self.store.ingest(Delivery { replay_of: Some(id), ..delivery }).await?)
     }
 
-    fn delivery(
+    /// Where a polled source stands.
+    pub(crate) async fn cursor(&self, source: &Source) -> Result<Option<String>, StoreError> {
+        let cursor = self.store.cursor(&source.name).await;
+        cursor.inspect_err(|_| source.metrics.store_failed.increment(1))
+    }
+
+    pub(crate) async fn move_cursor(&self, source: &Source, step: CursorMove) -> Result<(), StoreError> {
+        let moved = self.store.move_cursor(&source.name, step).await;
+        moved.inspect_err(|_| source.metrics.store_failed.increment(1))
+    }
+
+    /// `started`: when the work on it did.
+    pub(crate) async fn keep(
+        &self,
+        source: &Source,
+        delivery: Delivery,
+        started: Instant,
+    ) -> Result<Receipt, StoreError> {
+        let counts = source.metrics.received(&delivery.alerts);
+        let stored = self.store.ingest(delivery).await;
+        source.metrics.processed(&counts, stored.as_ref(), started.elapsed());
+        stored
+    }
+
+    pub(crate) fn delivery(
         &self,
         source: &Source,
         received_at: Timestamp,
         payload: Arc<Payload>,
         alerts: Vec<Alert>,
-        replay_of: Option<PayloadId>,
     ) -> Delivery {
         Delivery {
             source: source.name.clone(),
@@ -111,7 +177,7 @@ impl Ingest {
             alerts,
             dedup_window: source.dedup_window,
             correlation: self.correlation.clone(),
-            replay_of,
+            replay_of: None,
             cursor: None,
         }
     }
@@ -122,16 +188,11 @@ enum Read {
     Reply(Reply),
 }
 
-enum Unread {
-    Refused(Refused),
-    Failed(String),
-}
-
-async fn read(source: &Source, payload: &Arc<Payload>) -> Result<Read, Unread> {
+async fn read(source: &Source, payload: &Arc<Payload>) -> Result<Read, ReadError> {
     let result = match source.reader.read(payload).await {
         Ok(Reading::Alerts(alerts)) => validate(alerts).map(Read::Alerts),
         Ok(Reading::Reply(reply)) => Ok(Read::Reply(reply)),
-        Err(error) => Err(unread(error)),
+        Err(error) => Err(error),
     };
     if let Err(error) = &result {
         source.metrics.error(error);
@@ -140,22 +201,9 @@ async fn read(source: &Source, payload: &Arc<Payload>) -> Result<Read, Unread> {
 }
 
 /// A rule that is broken is the sender's to mend: the plugin passes on what it was sent.
-fn validate(alerts: Vec<RawAlert>) -> Result<Vec<Alert>, Unread> {
+pub(crate) fn validate(alerts: Vec<RawAlert>) -> Result<Vec<Alert>, ReadError> {
     let validated = alerts.into_iter().enumerate().map(|(index, alert)| alert.validate(index));
-    validated
-        .collect::<Result<_, _>>()
-        .map_err(|error| Unread::Refused(Refused::InvalidPayload(error.to_string())))
-}
-
-fn unread(error: ReadError) -> Unread {
-    Unread::Refused(match error {
-        ReadError::InvalidPayload(reason) => Refused::InvalidPayload(reason),
-        ReadError::Unauthorized(reason) => Refused::Unauthorized(reason),
-        ReadError::Unavailable { reason, retry_after_ms } => {
-            Refused::Unavailable { reason, retry_after: retry_after_ms.map(Duration::from_millis) }
-        }
-        ReadError::Failed(reason) => return Unread::Failed(reason),
-    })
+    validated.collect::<Result<_, _>>().map_err(|error| ReadError::InvalidPayload(error.to_string()))
 }
 
 /// Handles that are looked up once a source, not once an alert.
@@ -230,12 +278,12 @@ impl SourceMetrics {
         }
     }
 
-    fn error(&self, error: &Unread) {
+    fn error(&self, error: &ReadError) {
         let counter = match error {
-            Unread::Refused(Refused::InvalidPayload(_)) => &self.invalid_payload,
-            Unread::Refused(Refused::Unauthorized(_)) => &self.unauthorized,
-            Unread::Refused(_) => &self.unavailable,
-            Unread::Failed(_) => &self.plugin_failed,
+            ReadError::InvalidPayload(_) => &self.invalid_payload,
+            ReadError::Unauthorized(_) => &self.unauthorized,
+            ReadError::Unavailable { .. } => &self.unavailable,
+            ReadError::Failed(_) => &self.plugin_failed,
         };
         counter.increment(1);
     }

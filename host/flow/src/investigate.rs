@@ -54,6 +54,11 @@ impl Handle {
     pub fn wake(&self) {
         self.0.notify_one();
     }
+
+    /// Since it was last asked, too.
+    pub async fn woken(&self) {
+        self.0.notified().await;
+    }
 }
 
 impl Investigator {
@@ -72,7 +77,7 @@ impl Investigator {
                         self.note_panic(id, &error).await;
                     }
                 }
-                () = handle.0.notified() => {}
+                () = handle.woken() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.changed() => {}
             }

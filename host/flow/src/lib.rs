@@ -1,4 +1,4 @@
-//! Watchkeeper's verbs, in data order: ingest, brief, investigate, escalate.
+//! Watchkeeper's verbs, in data order: poll, ingest, brief, investigate, escalate.
 //!
 //! Invariant: `flow` sees the domain's ports alone; it never names wasmtime, SQL or HTTP.
 
@@ -8,3 +8,4 @@ mod brief;
 pub mod escalate;
 pub mod ingest;
 pub mod investigate;
+pub mod poll;

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use common::faulty::{Fault, FaultyStore};
 use common::{Fixture, correlation, raw};
+use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::{RawAlert, Status};
-use watchkeeper_domain::incident::Incident;
-use watchkeeper_domain::investigation::*;
 use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Reply};
 use watchkeeper_domain::store::*;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 use watchkeeper_flow::ingest::{Accepted, Ingest, Refused, Source};
 
 /// Reads every payload as the same, and checks that it is the one that was delivered.
@@ -144,7 +143,8 @@ async fn one_invalid_alert_refuses_the_payload_and_names_its_place() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_never_answered_as_a_success() {
-    let store: Arc<dyn Store> = Arc::new(BrokenStore);
+    let fixture = Fixture::new();
+    let store: Arc<dyn Store> = FaultyStore::new(fixture.store.clone(), Fault::DiskFull);
     let failed = Err(ReadError::Failed("trap".into()));
     let sources = [alerts_of(&[raw("a")]), alerts_of(&[]), source(failed)];
     for source in &sources {
@@ -201,37 +201,4 @@ async fn a_resolve_is_stored_and_starts_nothing() {
     let resolved = RawAlert { status: Status::Resolved, ..raw("a") };
     let accepted = ingest(&fixture.store).deliver(&alerts_of(&[resolved]), payload()).await.unwrap();
     assert_eq!(accepted, Accepted::Stored(Receipt { new: 1, ..Receipt::default() }));
-}
-
-/// Can't do anything.
-struct BrokenStore;
-
-fn broken<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable("disk full".into()))
-}
-
-#[async_trait]
-#[rustfmt::skip]
-impl Store for BrokenStore {
-    async fn ingest(&self, _: Delivery) -> Result<Receipt, StoreError> { broken() }
-    async fn bury(&self, _: &str, _: Timestamp, _: Arc<Payload>, _: &str) -> Result<PayloadId, StoreError> { broken() }
-    async fn dead_letters(&self, _: Option<&str>, _: Option<PayloadId>, _: u32) -> Result<Vec<DeadLetter>, StoreError> { broken() }
-    async fn cursor(&self, _: &str) -> Result<Option<String>, StoreError> { broken() }
-    async fn move_cursor(&self, _: &str, _: CursorMove) -> Result<(), StoreError> { broken() }
-    async fn recent_payloads(&self, _: u32, _: u64) -> Result<Vec<(String, Payload)>, StoreError> { broken() }
-    async fn alerts(&self, _: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { broken() }
-    async fn incidents(&self, _: IncidentQuery) -> Result<Page<Incident>, StoreError> { broken() }
-    async fn incident(&self, _: IncidentId) -> Result<Option<Incident>, StoreError> { broken() }
-    async fn leading_alert(&self, _: IncidentId) -> Result<Option<StoredAlert>, StoreError> { broken() }
-    async fn past_reports(&self, _: IncidentId, _: u32) -> Result<Vec<PastReport>, StoreError> { broken() }
-    async fn investigations(&self, _: InvestigationQuery) -> Result<Page<Investigation>, StoreError> { broken() }
-    async fn investigation(&self, _: InvestigationId) -> Result<Option<Investigation>, StoreError> { broken() }
-    async fn transcript(&self, _: InvestigationId, _: u32) -> Result<Vec<Entry>, StoreError> { broken() }
-    async fn request_investigation(&self, _: IncidentId) -> Result<InvestigationId, StoreError> { broken() }
-    async fn open_investigations(&self, _: u32) -> Result<Vec<InvestigationId>, StoreError> { broken() }
-    async fn append(&self, _: InvestigationId, _: u32, _: Event) -> Result<Entry, StoreError> { broken() }
-    async fn due_notices(&self, _: Timestamp, _: u32) -> Result<Vec<Outgoing>, StoreError> { broken() }
-    async fn notice_delivered(&self, _: i64) -> Result<(), StoreError> { broken() }
-    async fn notice_failed(&self, _: i64, _: &str, _: Timestamp) -> Result<(), StoreError> { broken() }
-    async fn probe(&self) -> Result<(), StoreError> { broken() }
 }

@@ -1,5 +1,7 @@
 //! What the tests of the flow are told with: a real store, a small policy, and fakes that check what they receive.
 
+pub mod faulty;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;

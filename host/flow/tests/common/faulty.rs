@@ -1,0 +1,99 @@
+//! A real store, and what may go wrong between it and the flow.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use watchkeeper_domain::incident::Incident;
+use watchkeeper_domain::investigation::*;
+use watchkeeper_domain::plugin::Payload;
+use watchkeeper_domain::store::*;
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+
+/// What becomes of the writes of deliveries, dead letters and cursors. Whatever else is asked for is fine.
+#[derive(Clone, Default)]
+pub enum Fault {
+    #[default]
+    None,
+    /// Nothing is kept.
+    DiskFull,
+    /// Kept once the test says so.
+    Waits(Arc<Notify>),
+    /// Kept, and whoever asked never hears of it.
+    LosesAnswers,
+}
+
+pub struct FaultyStore {
+    pub inner: Arc<dyn Store>,
+    fault: Mutex<Fault>,
+    /// A write was refused, waits, or lost its answer.
+    pub met: Notify,
+    /// The payloads of the deliveries that came, in order.
+    pub delivered: Mutex<Vec<Arc<Payload>>>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: Arc<dyn Store>, fault: Fault) -> Arc<Self> {
+        let (met, delivered) = (Notify::new(), Mutex::default());
+        Arc::new(Self { inner, fault: Mutex::new(fault), met, delivered })
+    }
+
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    async fn write<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let fault = self.fault.lock().unwrap().clone();
+        match fault {
+            Fault::None => write.await,
+            Fault::DiskFull => {
+                self.met.notify_one();
+                Err(StoreError::Unavailable("disk full".into()))
+            }
+            Fault::Waits(go_on) => {
+                self.met.notify_one();
+                go_on.notified().await;
+                write.await
+            }
+            Fault::LosesAnswers => {
+                write.await?;
+                self.met.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+#[async_trait]
+#[rustfmt::skip]
+impl Store for FaultyStore {
+    async fn ingest(&self, delivery: Delivery) -> Result<Receipt, StoreError> {
+        self.delivered.lock().unwrap().push(delivery.payload.clone());
+        self.write(self.inner.ingest(delivery)).await
+    }
+    async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError> {
+        self.write(self.inner.move_cursor(source, step)).await
+    }
+    async fn bury(&self, source: &str, at: Timestamp, payload: Arc<Payload>, error: &str) -> Result<PayloadId, StoreError> {
+        self.write(self.inner.bury(source, at, payload, error)).await
+    }
+
+    async fn cursor(&self, source: &str) -> Result<Option<String>, StoreError> { self.inner.cursor(source).await }
+    async fn dead_letters(&self, source: Option<&str>, after: Option<PayloadId>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> { self.inner.dead_letters(source, after, limit).await }
+    async fn recent_payloads(&self, limit: u32, max_bytes: u64) -> Result<Vec<(String, Payload)>, StoreError> { self.inner.recent_payloads(limit, max_bytes).await }
+    async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { self.inner.alerts(query).await }
+    async fn incidents(&self, query: IncidentQuery) -> Result<Page<Incident>, StoreError> { self.inner.incidents(query).await }
+    async fn incident(&self, id: IncidentId) -> Result<Option<Incident>, StoreError> { self.inner.incident(id).await }
+    async fn leading_alert(&self, incident: IncidentId) -> Result<Option<StoredAlert>, StoreError> { self.inner.leading_alert(incident).await }
+    async fn past_reports(&self, incident: IncidentId, limit: u32) -> Result<Vec<PastReport>, StoreError> { self.inner.past_reports(incident, limit).await }
+    async fn investigations(&self, query: InvestigationQuery) -> Result<Page<Investigation>, StoreError> { self.inner.investigations(query).await }
+    async fn investigation(&self, id: InvestigationId) -> Result<Option<Investigation>, StoreError> { self.inner.investigation(id).await }
+    async fn transcript(&self, id: InvestigationId, from: u32) -> Result<Vec<Entry>, StoreError> { self.inner.transcript(id, from).await }
+    async fn request_investigation(&self, incident: IncidentId) -> Result<InvestigationId, StoreError> { self.inner.request_investigation(incident).await }
+    async fn open_investigations(&self, limit: u32) -> Result<Vec<InvestigationId>, StoreError> { self.inner.open_investigations(limit).await }
+    async fn append(&self, id: InvestigationId, seq: u32, event: Event) -> Result<Entry, StoreError> { self.inner.append(id, seq, event).await }
+    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Outgoing>, StoreError> { self.inner.due_notices(now, limit).await }
+    async fn notice_delivered(&self, id: i64) -> Result<(), StoreError> { self.inner.notice_delivered(id).await }
+    async fn notice_failed(&self, id: i64, error: &str, next_at: Timestamp) -> Result<(), StoreError> { self.inner.notice_failed(id, error, next_at).await }
+    async fn probe(&self) -> Result<(), StoreError> { self.inner.probe().await }
+}
