@@ -11,7 +11,7 @@
 mod common;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -171,8 +171,18 @@ async fn cursor(store: &Arc<FaultyStore>) -> Option<String> {
     store.cursor(SOURCE).await.unwrap()
 }
 
+static WATCHDOG: Once = Once::new();
+
+/// By the clock on the wall, since the tests' own stands still while they wait.
+fn end_what_hangs() {
+    std::thread::sleep(Duration::from_secs(60));
+    eprintln!("a test of polled sources waits for what never comes");
+    std::process::exit(1);
+}
+
 /// A real store, in which nothing goes wrong at first.
 fn store() -> (Fixture, Arc<FaultyStore>) {
+    WATCHDOG.call_once(|| drop(std::thread::spawn(end_what_hangs)));
     let fixture = Fixture::new();
     let store = FaultyStore::new(fixture.store.clone(), Fault::None);
     (fixture, store)
