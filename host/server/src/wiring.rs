@@ -1,13 +1,15 @@
 //! The composition root: every part of the host, put together in data order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -16,22 +18,33 @@ use tokio_util::task::TaskTracker;
 use watchkeeper_adapters::escalation::LogChannel;
 use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_adapters::tool;
-use watchkeeper_domain::plugin::{Feed, Reader};
 use watchkeeper_domain::store::Store;
 use watchkeeper_domain::tool::Tool;
 use watchkeeper_flow::escalate;
-use watchkeeper_flow::ingest::{Ingest, Source};
+use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
-use watchkeeper_wasm::{BindError, Binding, Entry, Registry, Runtime};
+use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime};
 
-use crate::config::{Auth, Config, Problem, SourceFile};
-use crate::http::{self, ClientLimit, Doors, RESERVED, Readiness};
+use crate::config::{Config, Environment};
+use crate::http::{self, ClientLimit, Doors, Readiness};
+use crate::orders;
+use crate::sources::{self, InService, Polling, Sources};
 
 /// How often sources are asked whether they are well (`wit/`).
 const HEALTH: Duration = Duration::from_secs(60);
 
 /// Where compiled plugins lie in the data folder.
 const CODE: &str = "compiled-plugins";
+
+/// And what is remembered of them.
+pub const PLUGINS: &str = "plugins";
+
+/// How often it is looked whether source files changed, and whether the command line wants something.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Payloads that are read back at the start, for the first new version of a plugin to be tried on.
+const PRIMED: u32 = 2000;
+const PRIMED_BYTES: u64 = 16 << 20;
 
 const LOCK: &str = "serve.lock";
 
@@ -59,137 +72,15 @@ pub fn runtime(data: &Path) -> Result<Runtime> {
 }
 
 pub fn plugins(runtime: &Runtime, folder: &Path) -> Result<Registry> {
-    Registry::load(runtime, folder).with_context(|| {
-        format!("{}: can't be read; name the plugins' folder with --plugins", folder.display())
-    })
+    Registry::load(runtime, folder).with_context(|| unreadable(folder))
 }
 
-/// A webhook path's source.
-pub struct Route {
-    pub source: Source,
-    pub auth: Option<Auth>,
-}
-
-pub type Routes = HashMap<String, Route>;
-
-/// A source's file, and what came of it.
-pub struct SourceStatus {
-    pub name: String,
-    pub kind: String,
-    pub file: PathBuf,
-    /// Where it listens, or why it doesn't.
-    pub outcome: Result<String, Problem>,
-}
-
-/// Every source bound to its plugin; those that can't be are disabled, each alone.
-pub struct Sources {
-    pub routes: Routes,
-    pub statuses: Vec<SourceStatus>,
-}
-
-impl Sources {
-    /// `open` says that the host listens beyond loopback, where a source needs credentials.
-    pub fn bind(files: &[Result<SourceFile, Problem>], registry: &Registry, open: bool) -> Self {
-        let mut sources = Self { routes: HashMap::new(), statuses: Vec::new() };
-        for file in files {
-            match file {
-                Ok(file) => sources.add(file, registry, open),
-                // Its name may be what is wrong, so the file's stands for it.
-                Err(problem) => sources.statuses.push(SourceStatus {
-                    name: problem.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                    kind: "-".into(),
-                    file: problem.file.clone(),
-                    outcome: Err(problem.clone()),
-                }),
-            }
-        }
-        sources
-    }
-
-    fn add(&mut self, file: &SourceFile, registry: &Registry, open: bool) {
-        let outcome = self.webhook(file, registry, open).map(|(path, binding)| {
-            let source = Source::new(&file.name, binding.reader(), file.dedup_window);
-            self.routes.insert(path.clone(), Route { source, auth: file.auth.clone() });
-            path
-        });
-        self.statuses.push(SourceStatus {
-            name: file.name.clone(),
-            kind: file.kind.clone(),
-            file: file.file.clone(),
-            outcome,
-        });
-    }
-
-    fn webhook(
-        &self,
-        file: &SourceFile,
-        registry: &Registry,
-        open: bool,
-    ) -> Result<(String, Binding), Problem> {
-        if open && file.auth.is_none() {
-            let reason =
-                "is missing, and the host listens beyond loopback: add auth: { type: bearer, token: ${…} }";
-            return Err(file.problem(Some("auth"), reason));
-        }
-        let binding = bind(file, registry)?;
-        let path = match &binding.feed {
-            Feed::Webhook { path } => path.clone(),
-            Feed::Poll { .. } => {
-                return Err(
-                    file.problem(Some("type"), "wants to be polled, which this version doesn't do yet")
-                );
-            }
-            Feed::Subscription { transport, .. } => {
-                let reason = format!("wants the transport `{transport}`, which this version doesn't have");
-                return Err(file.problem(Some("type"), reason));
-            }
-        };
-        check_path(&path).map_err(|reason| file.problem(Some("webhook_path"), reason))?;
-        match self.statuses.iter().find(|other| other.outcome.as_ref() == Ok(&path)) {
-            Some(other) => {
-                let reason = format!("`{path}` is the path of source {} already: choose another", other.name);
-                Err(file.problem(Some("webhook_path"), reason))
-            }
-            None => Ok((path, binding)),
-        }
-    }
-}
-
-/// The file's plugin, configured with its keys.
-pub fn bind(file: &SourceFile, registry: &Registry) -> Result<Binding, Problem> {
-    registry.bind(&file.kind, file.spec()).map_err(|error| match error {
-        BindError::InvalidConfig { key, reason } => file.problem(key.as_deref(), reason),
-        BindError::Failed(reason) => file.problem(None, reason),
-    })
-}
-
-/// Paths are compared byte by byte, so they may have one spelling only.
-fn check_path(path: &str) -> Result<(), String> {
-    let wrong = |what: &str| Err(format!("`{path}` {what}; write one like /alerts/prometheus"));
-    let Some(rest) = path.strip_prefix('/') else { return wrong("doesn't begin with `/`") };
-    if path.len() > 512 {
-        return wrong("is longer than 512 bytes");
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    for segment in rest.split('/') {
-        match segment {
-            "" => return wrong("has an empty segment"),
-            "." | ".." => return wrong("has a segment of dots"),
-            segment if !segment.bytes().all(plain) => {
-                return wrong("has other characters than letters, digits, `-`, `_`, `.`, `~` and `/`");
-            }
-            _ => {}
-        }
-    }
-    let first = rest.split('/').next().unwrap_or_default();
-    match RESERVED.into_iter().find(|reserved| first.eq_ignore_ascii_case(reserved)) {
-        Some(reserved) => wrong(&format!("begins with /{reserved}, which is Watchkeeper's own")),
-        None => Ok(()),
-    }
+fn unreadable(folder: &Path) -> String {
+    format!("{}: can't be read; name the plugins' folder with --plugins", folder.display())
 }
 
 /// Says what was loaded and what wasn't: nothing is left out in silence.
-fn announce(registry: &Registry, sources: &Sources) {
+fn announce(registry: &Registry) {
     for entry in registry.entries() {
         match entry {
             Entry::Loaded(plugin) => tracing::info!(
@@ -200,17 +91,6 @@ fn announce(registry: &Registry, sources: &Sources) {
             ),
             Entry::Refused(refusal) => tracing::error!("plugin refused: {refusal}"),
         }
-    }
-    for status in &sources.statuses {
-        match &status.outcome {
-            Ok(path) => {
-                tracing::info!(source = %status.name, plugin = %status.kind, "source listens at POST {path}")
-            }
-            Err(problem) => tracing::error!("source disabled: {problem}"),
-        }
-    }
-    if sources.routes.is_empty() {
-        tracing::warn!("no source is enabled, so no alert can arrive; see `watchkeeper check`");
     }
 }
 
@@ -247,18 +127,25 @@ pub struct Host {
     pub address: SocketAddr,
     pub store: Arc<dyn Store>,
     stop: watch::Sender<bool>,
+    /// For threads.
+    stopped: Arc<AtomicBool>,
     tasks: TaskTracker,
     _lock: DataLock,
 }
 
+/// What is asked of a host besides its configuration.
+pub struct Place<'a> {
+    pub plugins: &'a Path,
+    pub data: &'a Path,
+    pub listen: SocketAddr,
+    /// A plugin goes with its file, though sources use it.
+    pub prune: bool,
+}
+
 impl Host {
     /// Opens everything, and serves from here on.
-    pub async fn start(
-        config: Config,
-        plugin_folder: &Path,
-        data: &Path,
-        listen: SocketAddr,
-    ) -> Result<Self> {
+    pub async fn start(config: Config, environment: Environment, place: Place<'_>) -> Result<Self> {
+        let Place { plugins: plugin_folder, data, listen, prune } = place;
         let lock = DataLock::take(data)?.with_context(|| {
             format!(
                 "{}: another Watchkeeper works on this data folder; stop it, or use another --data",
@@ -281,22 +168,51 @@ impl Host {
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data)?);
         let runtime = runtime(data)?;
-        let registry = Arc::new(plugins(&runtime, plugin_folder)?);
-        let sources = Sources::bind(&config.sources, &registry, open);
-        announce(&registry, &sources);
+        let options =
+            PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
+        let registry = Registry::open(&runtime, plugin_folder, options, Some(&data.join(PLUGINS)));
+        let registry = Arc::new(registry.with_context(|| unreadable(plugin_folder))?);
+        announce(&registry);
 
         let (stop, stopping) = watch::channel(false);
+        let stopped = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
         let investigations = Handle::default();
-        let investigator = Arc::new(investigator(&config, store.clone(), registry));
+        let ingest = Ingest::new(store.clone(), config.host.correlation());
+        let polling = Polling {
+            runtime: tokio::runtime::Handle::current(),
+            ingest: ingest.clone(),
+            investigations: investigations.clone(),
+        };
+        let mut sources = Sources::new(registry.clone(), open, Some(polling));
+        sources.reconcile(&config.sources);
+        prime(&sources, &*store).await;
+        // Versions that came while no host ran.
+        let (looking, folder) = (registry.clone(), plugin_folder.to_owned());
+        tokio::task::spawn_blocking(move || looking.scan(&folder)).await?;
+        sources.refresh_all();
+        sources.announce(&[]);
+        let in_service = sources.in_service();
+        registry.watch(plugin_folder, stopped.clone()).context("no thread to watch the plugins' folder")?;
+        let keeper = Keeper {
+            sources,
+            registry: registry.clone(),
+            config: config.folder.clone(),
+            environment,
+            data: data.to_owned(),
+        };
+        tasks.spawn(keeper.run(stopping.clone()));
+
+        let investigator = Arc::new(investigator(&config, store.clone(), registry.clone()));
         tasks.spawn(investigator.serve(investigations.clone(), stopping.clone()));
         tasks.spawn(escalate::run(store.clone(), vec![Arc::new(LogChannel)], stopping.clone()));
-        tasks.spawn(watch_health(&sources.routes, stopping.clone()));
+        tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
 
         let doors = Doors {
-            routes: sources.routes,
+            in_service,
+            registry,
             store: store.clone(),
-            ingest: Ingest::new(store.clone(), config.host.correlation()),
+            ingest,
             investigations,
             limit: ClientLimit::new(
                 &config.host.server.rate_limit,
@@ -311,13 +227,14 @@ impl Host {
         tasks.spawn(http::serve(listener, Arc::new(doors)));
         tasks.close();
         tracing::info!("watchkeeper {} serves at http://{address}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { address, store, stop, tasks, _lock: lock })
+        Ok(Self { address, store, stop, stopped, tasks, _lock: lock })
     }
 
     /// Answers what is under way, lets investigations reach their next event, and returns.
     pub async fn stop(self) {
         tracing::info!("stopping: no new requests, what is under way is finished");
         self.stop.send_replace(true);
+        self.stopped.store(true, Ordering::Relaxed);
         self.tasks.wait().await;
         tracing::info!("stopped");
     }
@@ -337,68 +254,93 @@ pub fn investigator(config: &Config, store: Arc<dyn Store>, registry: Arc<Regist
     }
 }
 
-/// `agent_alert_source_healthy`, once a minute.
-fn watch_health(routes: &Routes, mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + use<> {
-    let sources: Vec<(Arc<str>, Arc<dyn Reader>)> =
-        routes.values().map(|route| (route.source.name.clone(), route.source.reader.clone())).collect();
-    async move {
-        while !*stop.borrow() {
-            for (name, reader) in &sources {
-                let healthy = reader.check().await;
-                if let Err(error) = &healthy {
-                    tracing::warn!(source = %name, %error, "a source is not well");
+/// What was read before this process began is what the first new version of a plugin is tried on.
+async fn prime(sources: &Sources, store: &dyn Store) {
+    match store.recent_payloads(PRIMED, PRIMED_BYTES).await {
+        // The newest come first, and are to be remembered last.
+        Ok(payloads) => {
+            for (source, payload) in payloads.into_iter().rev() {
+                if let Some(binding) = sources.binding(&source) {
+                    binding.remember(&Arc::new(payload));
                 }
-                let value = if healthy.is_ok() { 1.0 } else { 0.0 };
-                gauge!("agent_alert_source_healthy", "source" => name.to_string()).set(value);
             }
-            tokio::select! {
-                _ = tokio::time::sleep(HEALTH) => {}
-                _ = stop.changed() => {}
-            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "earlier payloads can't be read, so a new plugin is not tried on them")
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::check_path;
+/// Keeps the sources true to their files and to the plugins, and does what the command line asks for.
+struct Keeper {
+    sources: Sources,
+    registry: Arc<Registry>,
+    config: Option<PathBuf>,
+    environment: Environment,
+    data: PathBuf,
+}
 
-    #[test]
-    fn paths_have_one_spelling() {
-        for path in ["/alerts/prometheus", "/a", "/hooks/v1.2/x_y~z-0", "/apis/x"] {
-            assert_eq!(check_path(path), Ok(()), "{path}");
+impl Keeper {
+    async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut changes = self.registry.changes();
+        let mut files = self.config.as_deref().map(|folder| sources::look(&Config::sources_folder(folder)));
+        let mut this = self;
+        while !*stop.borrow() {
+            let plugins_changed = tokio::select! {
+                changed = changes.changed() => changed.is_ok(),
+                _ = tokio::time::sleep(LOOK) => false,
+                _ = stop.changed() => return,
+            };
+            let known = files.take();
+            let looked = tokio::task::spawn_blocking(move || {
+                let now = this.look(plugins_changed, known);
+                (this, now)
+            });
+            match looked.await {
+                Ok((keeper, now)) => (this, files) = (keeper, now),
+                Err(error) => {
+                    tracing::error!(%error, "sources are no longer kept true to their files; restart the host");
+                    return;
+                }
+            }
         }
-        let wrong = [
-            "",
-            "alerts",
-            "/",
-            "//a",
-            "/a/",
-            "/a//b",
-            "/../etc",
-            "/a/..",
-            "/a/./b",
-            "/%2e%2e/a",
-            "/a%2fb",
-            "/a\\b",
-            "/a b",
-            "/a?x",
-            "/a#x",
-            "/ä",
-            "/a\n",
-            "/api",
-            "/api/v1/alerts",
-            "/API/x",
-            "/metrics",
-            "/healthz",
-            "/readyz",
-            "/dashboard/x",
-            "/a;b",
-            "/{x}",
-            "/*",
-        ];
-        for path in wrong {
-            assert!(check_path(path).is_err(), "{path:?}");
+    }
+
+    /// What the sources' folder looks like now.
+    fn look(&mut self, plugins_changed: bool, known: Option<Look>) -> Option<Look> {
+        orders::obey(&self.data.join(PLUGINS), &self.registry);
+        let folder = self.config.as_deref().map(Config::sources_folder);
+        let now = folder.as_deref().map(sources::look);
+        let before = self.sources.statuses();
+        match (self.config.as_deref(), now == known) {
+            (Some(config), false) => match Config::read_sources(config, &self.environment) {
+                Ok(files) => self.sources.reconcile(&files),
+                Err(error) => tracing::error!("the sources stay as they are: {error:#}"),
+            },
+            _ if plugins_changed => self.sources.refresh_all(),
+            _ => return now,
+        }
+        self.sources.announce(&before);
+        now
+    }
+}
+
+type Look = Vec<(PathBuf, Option<std::time::SystemTime>, u64)>;
+
+/// `agent_alert_source_healthy`, once a minute.
+async fn watch_health(in_service: Arc<ArcSwap<InService>>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        for source in &in_service.load_full().sources {
+            let healthy = source.reader.check().await;
+            if let Err(error) = &healthy {
+                tracing::warn!(source = %source.name, %error, "a source is not well");
+            }
+            let value = if healthy.is_ok() { 1.0 } else { 0.0 };
+            gauge!("agent_alert_source_healthy", "source" => source.name.to_string()).set(value);
+        }
+        tokio::select! {
+            _ = tokio::time::sleep(HEALTH) => {}
+            _ = stop.changed() => {}
         }
     }
 }

@@ -7,16 +7,19 @@ use watchkeeper_domain::Alert;
 use watchkeeper_domain::brain::{Brain, BrainError, Brains, Opening};
 use watchkeeper_domain::investigation::{Briefing, Call, Outcome, Prompt, Step};
 
+use crate::bindings::v0_1::PluginError;
 use crate::loader::Interface;
-use crate::pool::{CallError, Pool};
+use crate::pool::{CallError, Instance, Time};
 use crate::registry::Registry;
+use crate::service::Slot;
 
 /// The name of a playbook's brain, in transcripts.
 const PREFIX: &str = "playbook ";
 
+/// Asks whichever version is in service: a playbook keeps no state, so a run may go on with the next one.
 struct Playbook {
     name: String,
-    pool: Pool,
+    slot: Arc<Slot>,
 }
 
 #[async_trait]
@@ -31,10 +34,12 @@ impl Brain for Playbook {
         _: &Prompt,
         done: &[(Call, Outcome)],
     ) -> Result<Step, BrainError> {
-        let (briefing, done) = (briefing.clone(), done.to_vec());
-        let step =
-            self.pool.call(move |instance| instance.functions.next(&mut instance.store, &briefing, &done));
-        Ok(step.await?)
+        let given = Arc::new((briefing.clone(), done.to_vec()));
+        let next = move |instance: &mut Instance| {
+            let (briefing, done) = &*given;
+            instance.functions.next(&mut instance.store, briefing, done)
+        };
+        Ok(self.slot.call(|generation| generation.prompts(), Time::Call, next).await?)
     }
 }
 
@@ -44,46 +49,55 @@ impl From<CallError> for BrainError {
     }
 }
 
+async fn score(slot: &Slot, alert: &Alert) -> Result<u32, CallError> {
+    let alert = Arc::new(alert.clone());
+    let score = move |instance: &mut Instance| {
+        instance.functions.score(&mut instance.store, &alert).map(Ok::<_, PluginError>)
+    };
+    slot.call(|generation| generation.prompts(), Time::Call, score).await
+}
+
+async fn build(slot: &Slot, briefing: &Briefing) -> Result<Prompt, CallError> {
+    let briefing = Arc::new(briefing.clone());
+    let build = move |instance: &mut Instance| instance.functions.build(&mut instance.store, &briefing);
+    slot.call(|generation| generation.prompts(), Time::Call, build).await
+}
+
 #[async_trait]
 impl Brains for Registry {
     async fn open(&self, alert: &Alert, briefing: &Briefing) -> Result<Opening, BrainError> {
-        let pool = self.best_for(alert).await?;
-        let plugin = pool.plugin().clone();
-        let given = briefing.clone();
-        let prompt = pool.call(move |instance| instance.functions.build(&mut instance.store, &given)).await?;
-        if !plugin.has(Interface::Playbook) {
-            let name = &plugin.name;
+        let slot = self.best_for(alert).await?;
+        let prompt = build(&slot, briefing).await?;
+        slot.remember(alert, briefing);
+        let name = &slot.name;
+        if !slot.live().is_some_and(|live| live.plugin.has(Interface::Playbook)) {
             return Err(BrainError(format!(
                 "plugin {name} knows this alert but is no playbook, and no model is configured"
             )));
         }
-        let brain = Arc::new(Playbook { name: format!("{PREFIX}{}", plugin.name), pool });
-        Ok(Opening { prompt_by: plugin.name.clone(), prompt, brain })
+        let (prompt_by, name) = (name.clone(), format!("{PREFIX}{name}"));
+        Ok(Opening { prompt_by, prompt, brain: Arc::new(Playbook { name, slot }) })
     }
 
     async fn resume(&self, name: &str) -> Result<Arc<dyn Brain>, BrainError> {
-        let pool = name.strip_prefix(PREFIX).and_then(|plugin| self.prompt_builder(plugin));
-        let pool = pool.ok_or_else(|| {
+        let slot = name.strip_prefix(PREFIX).and_then(|plugin| self.slot(plugin));
+        let slot = slot.filter(|slot| Registry::prompts_of(slot).is_some()).ok_or_else(|| {
             BrainError(format!(
                 "`{name}` proposed the steps so far, and is not there any more: put its plugin back"
             ))
         })?;
-        Ok(Arc::new(Playbook { name: name.to_owned(), pool }))
+        Ok(Arc::new(Playbook { name: name.to_owned(), slot }))
     }
 }
 
 impl Registry {
     /// The plugin with the highest score; the first by name among equals.
-    async fn best_for(&self, alert: &Alert) -> Result<Pool, BrainError> {
-        let mut best: Option<(u32, Pool)> = None;
+    async fn best_for(&self, alert: &Alert) -> Result<Arc<Slot>, BrainError> {
+        let mut best: Option<(u32, Arc<Slot>)> = None;
         let mut failed = Vec::new();
-        for pool in self.prompt_builders() {
-            let given = alert.clone();
-            let scored = pool
-                .call(move |instance| instance.functions.score(&mut instance.store, &given).map(Ok))
-                .await;
-            match scored {
-                Ok(score) if score > best.as_ref().map_or(0, |(best, _)| *best) => best = Some((score, pool)),
+        for slot in self.prompt_builders() {
+            match score(&slot, alert).await {
+                Ok(score) if score > best.as_ref().map_or(0, |(best, _)| *best) => best = Some((score, slot)),
                 Ok(_) => {}
                 Err(error) => failed.push(error.to_string()),
             }
@@ -91,7 +105,7 @@ impl Registry {
         for error in &failed {
             tracing::error!(%error, "a plugin failed to score an alert");
         }
-        best.map(|(_, pool)| pool).ok_or_else(|| {
+        best.map(|(_, slot)| slot).ok_or_else(|| {
             let failed = if failed.is_empty() { String::new() } else { format!("; {}", failed.join("; ")) };
             BrainError(format!("no plugin knows alerts like `{}`{failed}", alert.title))
         })

@@ -1,10 +1,15 @@
 //! The engine that all plugins share, its clock, and the folder of compiled code.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, OptLevel};
+
+use crate::bindings::v0_1;
+use crate::guest::{self, Guest};
 
 /// How often running guests are asked whether their time is over.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -12,12 +17,21 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Guests' stacks. Rust's and Python's need well under half of it.
 const STACK: usize = 1 << 20;
 
+/// Fetches that wait for others at once, over all plugins: each holds a thread.
+const FETCHES: usize = 64;
+
+/// How nice the threads are that bring new versions in: what they take is what serving leaves.
+const NICE: i32 = 10;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
     pub(crate) engine: Engine,
+    /// What guests may import; the same for all, since what stands behind an import is each store's own.
+    pub(crate) linker: Arc<Linker<Guest>>,
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
+    pub(crate) fetches: Arc<Semaphore>,
 }
 
 impl Runtime {
@@ -30,7 +44,32 @@ impl Runtime {
             .max_wasm_stack(STACK);
         let engine = Engine::new(&config).map_err(|error| format!("no WebAssembly engine: {error:#}"))?;
         tick(&engine)?;
-        Ok(Self { engine, cache: cache.map(Arc::new) })
+        let mut linker = Linker::new(&engine);
+        guest::link_wasi(&mut linker)
+            .and_then(|()| v0_1::link(&mut linker))
+            .map_err(|error| format!("the host can't link: {error:#}"))?;
+        let (linker, cache) = (Arc::new(linker), cache.map(Arc::new));
+        Ok(Self { engine, linker, cache, fetches: Arc::new(Semaphore::new(FETCHES)) })
+    }
+}
+
+/// Runs `work` on threads that give way to those that serve, compiling included.
+pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static THREADS: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let threads = THREADS.get_or_init(|| {
+        let nice = |_| {
+            // Failing to is no more than a slower host while a version comes in.
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        };
+        let pool =
+            rayon::ThreadPoolBuilder::new().thread_name(|_| "plugin-loader".into()).start_handler(nice);
+        pool.build()
+            .inspect_err(|error| tracing::warn!(%error, "no threads for loading in the background"))
+            .ok()
+    });
+    match threads {
+        Some(threads) => threads.install(work),
+        None => work(),
     }
 }
 
@@ -46,9 +85,4 @@ fn tick(engine: &Engine) -> Result<(), String> {
     };
     let thread = std::thread::Builder::new().name("epoch".into()).spawn(clock);
     thread.map(drop).map_err(|error| format!("no thread for the epoch clock: {error}"))
-}
-
-/// Ticks after which a call that may take `limit` is surely over it.
-pub(crate) fn ticks(limit: Duration) -> u64 {
-    (limit.as_millis() / TICK.as_millis()) as u64 + 2
 }

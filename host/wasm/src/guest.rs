@@ -11,9 +11,11 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::bindings::sync::io::poll;
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::limits::Limiter;
+use crate::outgoing::{Hooks, Outgoing};
 
 /// How much of what a guest prints is kept for the error of the call that failed.
 const KEPT_OUTPUT: usize = 4 * 1024;
@@ -34,26 +36,78 @@ pub(crate) struct Guest {
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
     pub(crate) output: Output,
-    /// When the call that is under way must be over.
-    pub(crate) deadline: Instant,
+    http: WasiHttpCtx,
+    pub(crate) hooks: Hooks,
+    /// When the call that is under way began, and must be over.
+    began: Instant,
+    deadline: Instant,
+    /// The call before it failed.
+    pub(crate) suspect: bool,
+}
+
+/// What stands behind an instance's imports, besides an empty WASI.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
+    /// Plugin and source, for the log.
+    pub(crate) who: Arc<str>,
+    /// Bytes.
+    pub(crate) memory: usize,
+    pub(crate) outgoing: Arc<Outgoing>,
+    /// A clock that stands still, for `plugin test`: time since the Unix epoch.
+    pub(crate) now: Option<Duration>,
+}
+
+struct Still(Duration);
+
+impl HostWallClock for Still {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
 }
 
 impl Guest {
-    /// `who` names plugin and source in the log.
-    pub(crate) fn new(who: Arc<str>, memory: usize) -> Self {
+    pub(crate) fn new(around: &Surroundings) -> Self {
         let output = Output::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.clone()).stderr(output.clone()).allow_tcp(false).allow_udp(false);
+        if let Some(now) = around.now {
+            wasi.wall_clock(Still(now));
+        }
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter::new(memory),
-            log: GuestLog { who, second: Instant::now(), lines: 0 },
+            limiter: Limiter::new(around.memory),
+            log: GuestLog { who: around.who.clone(), second: Instant::now(), lines: 0 },
             output,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks::new(around.outgoing.clone()),
+            began: Instant::now(),
             deadline: Instant::now(),
+            suspect: false,
         }
+    }
+
+    pub(crate) fn begin(&mut self, now: Instant, limit: Duration, suspect: bool) {
+        (self.began, self.deadline, self.suspect) = (now, now + limit, suspect);
+        self.hooks.begin(self.deadline);
+    }
+
+    /// How long the call has been under way, and what is left of its time.
+    pub(crate) fn times(&self) -> (Duration, Duration) {
+        let now = Instant::now();
+        (now.saturating_duration_since(self.began), self.deadline.saturating_duration_since(now))
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }
 
@@ -63,10 +117,11 @@ impl WasiView for Guest {
     }
 }
 
-/// WASI with nothing behind it: clocks and random numbers are real, files, environment and network are empty. Every
-/// toolchain's runtime links against it; waiting is bounded by the call's deadline.
+/// WASI with nothing behind it: clocks and random numbers are real, files, environment and sockets are empty; HTTP goes
+/// through [`Hooks`]. Every toolchain's runtime links against it; waiting is bounded by the call's deadline.
 pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     poll::add_to_linker::<Guest, HasWaits>(linker, |guest| Waits {
         table: &mut guest.table,

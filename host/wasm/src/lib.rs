@@ -1,26 +1,45 @@
 //! The plugin runtime: files of a folder in, sandboxed readers and brains out.
 //!
-//! In data order: `loader` turns a file into a [`Plugin`] or a [`Refusal`], `compiled` keeps its machine code, `pool` holds
-//! its instances and runs one call at a time in each, within `limits`; `registry` is what the host sees of it all.
+//! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiled` keeps its machine
+//! code, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
+//! call at a time in each, within `limits`, under a `supervisor`; `asks` and `outgoing` say what it may reach; `record` and
+//! `kept` remember what happened. `registry` is what the host sees of it all.
 //!
 //! Invariant: a guest reaches nothing but clocks, random numbers, its log, and what its source's file grants. Invariant:
 //! nothing outside `bindings` names a type that was made from WIT.
 
 #![deny(unsafe_code)]
 
+mod addresses;
+mod asks;
 mod bindings;
 mod brain;
+mod canary;
 mod compiled;
 mod engine;
+mod folder;
 mod guest;
+mod kept;
 mod limits;
 mod loader;
+mod outgoing;
 mod pool;
 mod reader;
+mod record;
 mod registry;
+mod service;
+mod source;
+mod status;
+mod supervisor;
 
+pub use asks::{Asks, HostRule};
+pub use canary::Policy as CanaryPolicy;
 pub use engine::Runtime;
 pub use limits::Limits;
 pub use loader::{Interface, Plugin, Refusal};
-pub use reader::{BindError, SourceSpec};
-pub use registry::{Binding, Entry, Registry};
+pub use outgoing::{HttpMock, Secrets};
+pub use record::{Attempt, Canary, Difference, Failure, Outcome, Step};
+pub use registry::{BindError, Binding, Entry, Options, Registry};
+pub use service::Terms;
+pub use source::SourceSpec;
+pub use status::{SourceStatus, Status};

@@ -11,6 +11,8 @@ pub struct Limits {
     pub memory: usize,
     /// Time a call may take, waiting included.
     pub call: Duration,
+    /// Time a fetch or a health check may take: these wait for others.
+    pub fetch: Duration,
     /// Alerts in one result.
     pub alerts: usize,
     /// Bytes of one result.
@@ -20,7 +22,13 @@ pub struct Limits {
 impl Default for Limits {
     /// The defaults of DESIGN §4.
     fn default() -> Self {
-        Self { memory: 64 << 20, call: Duration::from_secs(1), alerts: 10_000, result: 16 << 20 }
+        Self {
+            memory: 64 << 20,
+            call: Duration::from_secs(1),
+            fetch: Duration::from_secs(30),
+            alerts: 10_000,
+            result: 16 << 20,
+        }
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use wasmtime::Store;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre};
 
+use crate::asks::{self, Asks};
 use crate::bindings::v0_1::{self, Exports};
 use crate::compiled;
-use crate::engine::{Runtime, ticks};
-use crate::guest::{self, Guest};
+use crate::engine::{Runtime, TICK};
+use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
+use crate::record::Steps;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -67,6 +71,51 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// What lies in the folder under a plugin's name, read once.
+pub(crate) struct Candidate {
+    /// The file's stem: what `type` in a source's file names.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    bytes: Vec<u8>,
+    /// Of the `<name>.yaml` beside it.
+    sidecar: Option<String>,
+    /// SHA-256 of the file, in hex.
+    digest: String,
+    /// Digest of all that makes the plugin what it is.
+    pub(crate) version: String,
+}
+
+impl Candidate {
+    pub(crate) fn read(path: &Path) -> Result<Self, Refusal> {
+        let refuse = |reason| Refusal { path: path.to_owned(), reason };
+        let bytes = read(path).map_err(refuse)?;
+        let sidecar = match std::fs::read_to_string(asks::sidecar(path)) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(refuse(format!("the .yaml file beside it can't be read: {error}"))),
+        };
+        Self::of(path, bytes, sidecar)
+    }
+
+    pub(crate) fn of(path: &Path, bytes: Vec<u8>, sidecar: Option<String>) -> Result<Self, Refusal> {
+        let name = name(path).map_err(|reason| Refusal { path: path.to_owned(), reason })?;
+        let digest = compiled::digest(&bytes);
+        let version = match &sidecar {
+            Some(text) => format!("sha256:{digest}+{}", &compiled::digest(text.as_bytes())[..12]),
+            None => format!("sha256:{digest}"),
+        };
+        Ok(Self { name, path: path.to_owned(), bytes, sidecar, digest, version })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn sidecar(&self) -> Option<&str> {
+        self.sidecar.as_deref()
+    }
+}
+
 /// A component that is ready to be instantiated.
 pub struct Plugin {
     /// The file's stem: what `type` in a source's file names.
@@ -74,17 +123,21 @@ pub struct Plugin {
     pub path: PathBuf,
     /// SHA-256 of the file, in hex.
     pub digest: String,
+    /// `sha256:…` of all that makes it what it is: the file, and the `.yaml` beside it, if there is one.
+    pub version: String,
     /// Bytes of the file.
     pub size: u64,
     /// With the version that each was built against.
     pub interfaces: Vec<(Interface, String)>,
     pub imports: Vec<String>,
+    pub asks: Asks,
     /// Until it was ready.
     pub load_time: Duration,
     /// Its compiled code was there already.
     pub from_cache: bool,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
+    pub(crate) fetches: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Plugin {
@@ -100,42 +153,53 @@ impl Plugin {
 
     /// The whole way from a file to a plugin that was instantiated once.
     pub fn load(runtime: &Runtime, path: &Path) -> Result<Self, Refusal> {
-        let refuse = |reason| Refusal { path: path.to_owned(), reason };
-        let started = Instant::now();
-        let bytes = read(path).map_err(refuse)?;
-        let name = name(path).map_err(refuse)?;
-        check_header(&bytes).map_err(refuse)?;
-        let digest = compiled::digest(&bytes);
-        let (component, from_cache) = compile(runtime, &bytes, &digest).map_err(refuse)?;
-        let (interfaces, imports) = describe(runtime, &component).map_err(refuse)?;
-        let (pre, exports) = link(runtime, &component, &interfaces).map_err(refuse)?;
-        let size = bytes.len() as u64;
-        let path = path.to_owned();
-        let mut plugin = Self {
-            name,
-            path,
-            digest,
-            size,
+        Self::of(runtime, &Candidate::read(path)?, &mut Steps::begin())
+    }
+
+    pub(crate) fn of(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, Refusal> {
+        Self::make(runtime, candidate, steps)
+            .map_err(|reason| Refusal { path: candidate.path.clone(), reason })
+    }
+
+    fn make(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, String> {
+        check_header(&candidate.bytes)?;
+        let asks = Asks::of(&candidate.bytes, candidate.sidecar.as_deref())?;
+        steps.took("check");
+        let (component, from_cache) = compile(runtime, &candidate.bytes, &candidate.digest)?;
+        steps.noted("compile", from_cache.then(|| "compiled before".into()));
+        let (interfaces, imports) = describe(runtime, &component)?;
+        let (pre, exports) = link(runtime, &component, &interfaces)?;
+        steps.took("link");
+        let plugin = Self {
+            name: candidate.name.clone(),
+            path: candidate.path.clone(),
+            digest: candidate.digest.clone(),
+            version: candidate.version.clone(),
+            size: candidate.bytes.len() as u64,
             interfaces,
             imports,
-            load_time: Duration::ZERO,
+            asks,
+            load_time: steps.total(),
             from_cache,
             pre,
             exports,
+            fetches: runtime.fetches.clone(),
         };
-        plugin.try_out(runtime).map_err(|reason| Refusal { path: plugin.path.clone(), reason })?;
-        plugin.load_time = started.elapsed();
+        plugin.try_out(runtime)?;
+        steps.took("instantiate");
         Ok(plugin)
     }
 
     /// Types are compared when functions are looked up in an instance; so that is done here, not at the first alert.
     fn try_out(&self, runtime: &Runtime) -> Result<(), String> {
         let limits = Limits::default();
-        let mut store = Store::new(&runtime.engine, Guest::new(self.name.as_str().into(), limits.memory));
+        let around =
+            Surroundings { who: self.name.as_str().into(), memory: limits.memory, ..Surroundings::default() };
+        let mut store = Store::new(&runtime.engine, Guest::new(&around));
         store.limiter(|guest| &mut guest.limiter);
         store.epoch_deadline_trap();
-        store.set_epoch_deadline(ticks(limits.call));
-        store.data_mut().deadline = Instant::now() + limits.call;
+        store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
+        store.data_mut().begin(Instant::now(), limits.call, false);
         let tried = self
             .pre
             .instantiate(&mut store)
@@ -301,14 +365,21 @@ fn check_import(name: &str) -> Result<(), String> {
     if let Some((_, version)) = ours(name) {
         return check_version(name, version);
     }
-    const LINKED: [&str; 6] =
-        ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+    const LINKED: [&str; 7] = [
+        "wasi:cli/",
+        "wasi:clocks/",
+        "wasi:filesystem/",
+        "wasi:http/",
+        "wasi:io/",
+        "wasi:random/",
+        "wasi:sockets/",
+    ];
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     if LINKED.iter().any(|linked| interface.starts_with(linked)) && version.starts_with("0.2.") {
         return Ok(());
     }
-    let remedy = if interface.starts_with("wasi:http/") {
-        "outgoing HTTP is granted to polled sources alone, which this version of the host doesn't have"
+    let remedy = if interface.starts_with("wasi:http/incoming-handler") {
+        "alerts are pushed through the host: export `parser`, and build it without this interface"
     } else if interface.starts_with("wasi:") {
         "build it for WASI 0.2 without this interface"
     } else {
@@ -323,11 +394,7 @@ fn link(
     component: &Component,
     interfaces: &[(Interface, String)],
 ) -> Result<(InstancePre<Guest>, Exports), String> {
-    let mut linker = Linker::new(&runtime.engine);
-    guest::link_wasi(&mut linker)
-        .and_then(|()| v0_1::link(&mut linker))
-        .map_err(|error| format!("the host can't link: {error:#}"))?;
-    let pre = linker.instantiate_pre(component).map_err(|error| mismatch(&error))?;
+    let pre = runtime.linker.instantiate_pre(component).map_err(|error| mismatch(&error))?;
     let mut exports = Exports::default();
     for (interface, _) in interfaces {
         exports.add(interface.as_str(), &pre).map_err(|error| mismatch(&error))?;

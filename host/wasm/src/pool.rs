@@ -6,14 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Result, Store, Trap};
-use watchkeeper_domain::plugin::{Feed, ReadError};
+use wasmtime::{Result, Store, Trap, UpdateDeadline};
+use watchkeeper_domain::plugin::Feed;
 
 use crate::bindings::v0_1::{Functions, PluginError};
-use crate::engine::ticks;
-use crate::guest::{Guest, WaitedTooLong};
+use crate::engine::TICK;
+use crate::guest::{Guest, Surroundings, WaitedTooLong};
 use crate::limits::Limits;
 use crate::loader::Plugin;
+use crate::outgoing::Outgoing;
+use crate::reader::TooManyAlerts;
+use crate::record::Failures;
+use crate::source::SourceSpec;
+use crate::supervisor::{Quarantine, Supervisor, Verdict};
 
 /// Calls after which an instance makes way for a new one, so that a slow leak in a guest stays small.
 const MAX_CALLS: u32 = 10_000;
@@ -23,6 +28,11 @@ const MAX_WAITING: usize = 1024;
 
 /// And for how long.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Of a plugin that has strikes, a call that computes for longer than this is slowed down to a quarter of a core: it may
+/// well run into its deadline again, and its neighbours shall not notice.
+const SUSPECT_AFTER: Duration = Duration::from_millis(20);
+const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
 
 /// What a call into a plugin can end in, besides its answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -36,6 +46,18 @@ pub(crate) enum CallError {
     /// Too many calls wait already.
     #[error("plugin {plugin}: too many calls wait for it already")]
     Busy { plugin: String },
+    /// It failed too often in a row, and isn't called for a while.
+    #[error("plugin {plugin}: quarantined for {} ms more, after failures in a row, the last: {reason}", left.as_millis())]
+    Quarantined { plugin: String, left: Duration, reason: String },
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Time {
+    /// It computes.
+    Call,
+    /// It waits for others.
+    Fetch,
 }
 
 fn described(error: &PluginError) -> String {
@@ -46,22 +68,12 @@ fn described(error: &PluginError) -> String {
     }
 }
 
-impl From<CallError> for ReadError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Plugin { error: PluginError::Read(error), .. } => error,
-            CallError::Busy { .. } => {
-                ReadError::Unavailable { reason: error.to_string(), retry_after_ms: Some(1000) }
-            }
-            CallError::Failed { .. } | CallError::Plugin { .. } => ReadError::Failed(error.to_string()),
-        }
-    }
-}
-
 /// An instance that waits for its next call.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) functions: Functions,
+    /// In one result.
+    pub(crate) most_alerts: usize,
     calls: u32,
 }
 
@@ -74,72 +86,103 @@ struct Inner {
     limits: Limits,
     /// The source's keys; none for a plugin that serves no source.
     config: Option<String>,
-    who: Arc<str>,
+    around: Surroundings,
     idle: Mutex<Vec<Instance>>,
     /// Calls at once. More than there are cores only wait for each other.
     running: Arc<Semaphore>,
     waiting: Semaphore,
+    supervisor: Supervisor,
+    failures: Arc<Failures>,
 }
 
 impl Pool {
     /// For what no source configures: scoring, building, playbooks.
-    pub(crate) fn new(plugin: Arc<Plugin>, limits: Limits) -> Self {
-        Self::with(plugin.name.as_str().into(), plugin, limits, None)
+    pub(crate) fn new(plugin: Arc<Plugin>, limits: Limits, failures: Arc<Failures>) -> Self {
+        let who = plugin.name.as_str().into();
+        let around = Surroundings { who, memory: limits.memory, ..Surroundings::default() };
+        Self::with(plugin, limits, None, around, failures)
     }
 
-    fn with(who: Arc<str>, plugin: Arc<Plugin>, limits: Limits, config: Option<String>) -> Self {
+    fn with(
+        plugin: Arc<Plugin>,
+        limits: Limits,
+        config: Option<String>,
+        around: Surroundings,
+        failures: Arc<Failures>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self(Arc::new(Inner {
             plugin,
             limits,
             config,
-            who,
+            around,
             idle: Mutex::new(Vec::new()),
             running: Arc::new(Semaphore::new(cores)),
             waiting: Semaphore::new(MAX_WAITING),
+            supervisor: Supervisor::default(),
+            failures,
         }))
     }
 
     /// For a source: the first instance is made and configured here, and says how the source wants to be fed.
     pub(crate) fn configured(
-        source: &str,
+        spec: &SourceSpec,
         plugin: Arc<Plugin>,
-        limits: Limits,
-        config: String,
+        failures: Arc<Failures>,
     ) -> Result<(Self, Feed), CallError> {
-        let who = format!("{}/{source}", plugin.name);
-        let pool = Self::with(who.into(), plugin, limits, Some(config));
+        let outgoing = Outgoing::new(
+            format!("source {}", spec.name),
+            plugin.asks.http.clone(),
+            spec.allow_hosts.clone(),
+            spec.secrets.clone(),
+            spec.mock.clone(),
+        );
+        let around = Surroundings {
+            who: format!("{}/{}", plugin.name, spec.name).into(),
+            memory: spec.limits.memory,
+            outgoing: Arc::new(outgoing),
+            now: spec.now,
+        };
+        let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
         let (instance, feed) = pool.0.make()?;
         let feed = feed.ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
     }
 
-    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
-        &self.0.plugin
-    }
-
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    pub(crate) fn failed(&self, reason: String) -> CallError {
-        self.0.failed(reason)
+    pub(crate) fn quarantine(&self) -> Option<Quarantine> {
+        self.0.supervisor.quarantine()
+    }
+
+    /// Whether there was a quarantine.
+    pub(crate) fn release(&self) -> bool {
+        self.0.supervisor.release()
     }
 
     /// One call, on a thread that may block: a guest computes for as long as its limit lets it, and nobody else waits.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
+        time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>> + Send + 'static,
     ) -> Result<T, CallError> {
-        let running = self.turn().await.ok_or_else(|| CallError::Busy { plugin: self.0.who.to_string() })?;
+        let running = self.turn().await.ok_or_else(|| CallError::Busy { plugin: self.0.who() })?;
+        let fetching = match time {
+            Time::Call => None,
+            Time::Fetch => self.0.plugin.fetches.clone().acquire_owned().await.ok(),
+        };
         let inner = self.0.clone();
         let called = tokio::task::spawn_blocking(move || {
             // Held until the call is over, also where nobody waits for it any more.
-            let _running = running;
-            inner.call(call)
+            let _held = (running, fetching);
+            inner.call(time, call)
         });
-        called.await.unwrap_or_else(|error| Err(self.failed(format!("the host failed in its call: {error}"))))
+        called
+            .await
+            .unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
     }
 
     /// The right to one call; none where too many wait, or waited too long.
@@ -155,65 +198,113 @@ impl Pool {
     /// As [`Pool::call`], on this thread: for what has no runtime, and benches.
     pub(crate) fn call_here<T>(
         &self,
+        time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        self.0.call(call)
+        self.0.call(time, call)
     }
 }
 
 impl Inner {
+    fn who(&self) -> String {
+        self.around.who.to_string()
+    }
+
     fn call<T>(
         &self,
+        time: Time,
+        call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
+    ) -> Result<T, CallError> {
+        let now = Instant::now();
+        self.supervisor.admit(now).map_err(|quarantine| CallError::Quarantined {
+            plugin: self.who(),
+            left: quarantine.until.saturating_duration_since(now),
+            reason: quarantine.reason,
+        })?;
+        let called = self.attempt(time, call);
+        match &called {
+            Err(error @ CallError::Failed { .. }) => self.strike(error),
+            // What the plugin says, good or bad, it says in its right mind.
+            _ if self.supervisor.succeeded() => {
+                tracing::info!(plugin = %self.around.who, "a plugin is well again; its quarantine is over");
+            }
+            _ => {}
+        }
+        called
+    }
+
+    fn strike(&self, error: &CallError) {
+        let reason = error.to_string();
+        self.failures.note(&self.around.who, &reason);
+        metrics::counter!("agent_plugin_failures_total", "plugin" => self.plugin.name.clone()).increment(1);
+        if let Verdict::Quarantined(lasts) = self.supervisor.failed(Instant::now(), &reason) {
+            metrics::counter!("agent_plugin_quarantines_total", "plugin" => self.plugin.name.clone())
+                .increment(1);
+            tracing::error!(
+                plugin = %self.around.who, %reason,
+                "a plugin failed again and again; it is quarantined for {lasts:?}, and what it is sent is kept for `watchkeeper replay`"
+            );
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
         let mut instance = match self.take() {
             Some(instance) => instance,
             None => self.make()?.0,
         };
-        self.begin(&mut instance.store);
+        let limit = self.begin(&mut instance.store, time);
         instance.calls += 1;
         match call(&mut instance) {
             Ok(answer) => {
+                let denied = if answer.is_err() { instance.store.data().hooks.denied() } else { Vec::new() };
                 self.give_back(instance);
-                answer.map_err(|error| self.refused(error))
+                answer.map_err(|error| self.refused(error.with_notes(&denied)))
             }
-            Err(error) => Err(self.broken(&instance.store, &error)),
+            Err(error) => Err(self.broken(&instance.store, limit, &error)),
         }
     }
 
     /// Instantiates and, for a source, configures. Both are held to the limits of one call.
     fn make(&self) -> Result<(Instance, Option<Feed>), CallError> {
-        let guest = Guest::new(self.who.clone(), self.limits.memory);
-        let mut store = Store::new(self.plugin.pre.engine(), guest);
+        let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around));
         store.limiter(|guest| &mut guest.limiter);
-        store.epoch_deadline_trap();
         store.set_hostcall_fuel(self.limits.result);
-        self.begin(&mut store);
+        store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
+        let limit = self.begin(&mut store, Time::Call);
         let made = self
             .plugin
             .pre
             .instantiate(&mut store)
             .and_then(|instance| self.plugin.exports.functions(&mut store, &instance));
-        let functions = made.map_err(|error| self.broken(&store, &error))?;
+        let functions = made.map_err(|error| self.broken(&store, limit, &error))?;
         let feed = match &self.config {
             Some(config) => {
                 let configured = functions.configure(&mut store, config);
-                let answer = configured.map_err(|error| self.broken(&store, &error))?;
-                Some(answer.map_err(|error| self.refused(error))?)
+                let answer = configured.map_err(|error| self.broken(&store, limit, &error))?;
+                Some(answer.map_err(|error| self.refused(error.with_notes(&store.data().hooks.denied())))?)
             }
             None => None,
         };
-        Ok((Instance { store, functions, calls: 0 }, feed))
+        Ok((Instance { store, functions, most_alerts: self.limits.alerts, calls: 0 }, feed))
     }
 
-    /// The call's time begins. A deadline that stands for longer than a call never comes, so it is set for each.
-    fn begin(&self, store: &mut Store<Guest>) {
-        store.set_epoch_deadline(ticks(self.limits.call));
-        store.data_mut().deadline = Instant::now() + self.limits.call;
+    /// The call's time begins, and is answered.
+    fn begin(&self, store: &mut Store<Guest>, time: Time) -> Duration {
+        let limit = match time {
+            Time::Call => self.limits.call,
+            Time::Fetch => self.limits.fetch,
+        };
+        store.data_mut().begin(Instant::now(), limit, self.supervisor.has_strikes());
+        store.set_epoch_deadline(1);
+        limit
     }
 
     /// The words for why a call didn't return: which limit, else what the guest printed.
-    fn broken(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallError {
+    fn broken(&self, store: &Store<Guest>, limit: Duration, error: &wasmtime::Error) -> CallError {
         let guest = store.data();
         let printed = guest.output.take();
         let printed = if printed.is_empty() { printed } else { format!("; it printed: {printed}") };
@@ -222,7 +313,8 @@ impl Inner {
         let reason = if let Some(limit) = &guest.limiter.denied {
             format!("it broke its {limit}")
         } else if over_time {
-            format!("it broke its limit of {} ms a call (limits.call_ms)", self.limits.call.as_millis())
+            let key = if limit == self.limits.call { "call_ms" } else { "fetch_ms" };
+            format!("it broke its limit of {} ms a call (limits.{key})", limit.as_millis())
         } else {
             explained(error, &self.limits)
         };
@@ -230,11 +322,11 @@ impl Inner {
     }
 
     fn refused(&self, error: PluginError) -> CallError {
-        CallError::Plugin { plugin: self.who.to_string(), error }
+        CallError::Plugin { plugin: self.who(), error }
     }
 
     fn failed(&self, reason: String) -> CallError {
-        CallError::Failed { plugin: self.who.to_string(), reason }
+        CallError::Failed { plugin: self.who(), reason }
     }
 
     fn take(&self) -> Option<Instance> {
@@ -249,9 +341,24 @@ impl Inner {
     }
 }
 
+/// A guest that computes meets the engine's clock at each tick.
+fn at_tick(guest: &Guest) -> UpdateDeadline {
+    let (computed, left) = guest.times();
+    if left.is_zero() {
+        return UpdateDeadline::Interrupt;
+    }
+    if guest.suspect && computed > SUSPECT_AFTER {
+        std::thread::sleep(SUSPECT_PAUSE.min(left));
+    }
+    UpdateDeadline::Continue(1)
+}
+
 fn explained(error: &wasmtime::Error, limits: &Limits) -> String {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return format!("it exited with code {}; a plugin returns", exit.0);
+    }
+    if let Some(too_many) = error.downcast_ref::<TooManyAlerts>() {
+        return too_many.to_string();
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") {

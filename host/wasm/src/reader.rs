@@ -1,103 +1,105 @@
-//! A plugin bound to a source: configured with its keys, read through by the pipeline.
+//! A source's plugin as the pipeline sees it: whichever version is in service.
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use watchkeeper_domain::alert::RawAlert;
-use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
+use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading};
 
 use crate::bindings::v0_1::{self, PluginError};
-use crate::limits::Limits;
-use crate::loader::{Interface, Plugin};
-use crate::pool::{CallError, Instance, Pool};
+use crate::pool::{CallError, Instance, Pool, Time};
+use crate::service::{Generation, Recent, Slot};
 
-/// What a source's file says that concerns its plugin.
-#[derive(Clone, Debug)]
-pub struct SourceSpec {
-    pub name: String,
-    /// The plugin's own keys, as a JSON object.
-    pub config: String,
-    pub limits: Limits,
-}
-
-/// Why a source can't be had. The source is disabled; others don't notice.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum BindError {
-    /// The operator mends the file: this key, if the plugin says which.
-    #[error("{reason}")]
-    InvalidConfig { key: Option<String>, reason: String },
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<CallError> for BindError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Plugin { error: PluginError::InvalidConfig { key, reason }, .. } => {
-                BindError::InvalidConfig { key, reason }
-            }
-            error => BindError::Failed(error.to_string()),
-        }
-    }
-}
-
-/// Reads through whichever generation of its plugin is the current one: a swap is one pointer.
 pub(crate) struct PluginReader {
-    pool: ArcSwap<Pool>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) source: String,
+    pub(crate) recent: Arc<Recent>,
+    /// Payloads to remember for the next version.
+    pub(crate) remembered: usize,
 }
 
-/// Configures `plugin` for a source.
-pub(crate) fn bind(plugin: Arc<Plugin>, spec: SourceSpec) -> Result<(Feed, Arc<PluginReader>), BindError> {
-    for needed in [Interface::Source, Interface::Parser] {
-        if !plugin.has(needed) {
-            let has: Vec<_> = plugin.interfaces.iter().map(|(interface, _)| interface.as_str()).collect();
-            let reason = format!("plugin {} exports no {needed}, only {}", plugin.name, has.join(", "));
-            return Err(BindError::Failed(reason));
-        }
+impl PluginReader {
+    fn pool(&self) -> impl Fn(&Generation) -> Option<Pool> {
+        |generation| Some(generation.bound(&self.source)?.pool.clone())
     }
-    let (pool, feed) = Pool::configured(&spec.name, plugin, spec.limits, spec.config)?;
-    Ok((feed, Arc::new(PluginReader { pool: ArcSwap::from_pointee(pool) })))
+
+    /// As `read`, on this thread.
+    pub(crate) fn read_here(&self, payload: &Payload) -> Result<Reading, ReadError> {
+        let live = self.slot.live().ok_or_else(|| self.slot.unloaded())?;
+        let pool = self.pool()(&live).ok_or_else(|| self.slot.unloaded())?;
+        let most = pool.limits().alerts;
+        let payload = v0_1::payload(payload);
+        Ok(pool.call_here(Time::Call, |instance| read(instance, &payload, most))?)
+    }
+
+    /// As `fetch`, on this thread.
+    pub(crate) fn fetch_here(&self, cursor: Option<&str>) -> Result<Batch, ReadError> {
+        let live = self.slot.live().ok_or_else(|| self.slot.unloaded())?;
+        let pool = self.pool()(&live).ok_or_else(|| self.slot.unloaded())?;
+        let most = pool.limits().alerts;
+        Ok(pool.call_here(Time::Fetch, |instance| fetch(instance, cursor, most))?)
+    }
 }
 
 #[async_trait]
 impl Reader for PluginReader {
     async fn read(&self, payload: &Arc<Payload>) -> Result<Reading, ReadError> {
-        let pool = Pool::clone(&self.pool.load());
-        let payload = v0_1::payload(payload);
-        let reading = pool.call(move |instance| read(instance, &payload)).await?;
-        bounded(&pool, reading).map_err(ReadError::from)
+        let given = payload.clone();
+        let reading = self.slot.call(self.pool(), Time::Call, move |instance| {
+            let most = instance.most_alerts;
+            read(instance, &v0_1::payload(&given), most)
+        });
+        let reading = reading.await?;
+        self.recent.push(payload, self.remembered);
+        Ok(reading)
     }
 
     async fn fetch(&self, cursor: Option<&str>) -> Result<Batch, ReadError> {
-        let pool = Pool::clone(&self.pool.load());
         let cursor = cursor.map(str::to_owned);
-        let fetch =
-            move |instance: &mut Instance| instance.functions.fetch(&mut instance.store, cursor.as_deref());
-        let batch = pool.call(fetch).await?;
-        within_limit(&pool, &batch.alerts)?;
-        Ok(batch)
+        let fetched = self.slot.call(self.pool(), Time::Fetch, move |instance| {
+            let most = instance.most_alerts;
+            fetch(instance, cursor.as_deref(), most)
+        });
+        Ok(fetched.await?)
     }
 
     async fn check(&self) -> Result<(), ReadError> {
-        let pool = Pool::clone(&self.pool.load());
-        Ok(pool.call(|instance| instance.functions.check(&mut instance.store)).await?)
+        let checked = self.slot.call(self.pool(), Time::Fetch, |instance: &mut Instance| {
+            instance.functions.check(&mut instance.store)
+        });
+        Ok(checked.await?)
     }
 }
 
-impl PluginReader {
-    /// As `read`, on this thread.
-    pub(crate) fn read_here(&self, payload: &Payload) -> Result<Reading, ReadError> {
-        let pool = self.pool.load();
-        let payload = v0_1::payload(payload);
-        let reading = pool.call_here(|instance| read(instance, &payload))?;
-        bounded(&pool, reading).map_err(ReadError::from)
+impl From<CallError> for ReadError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Plugin { error: PluginError::Read(error), .. } => error,
+            CallError::Busy { .. } => {
+                ReadError::Unavailable { reason: error.to_string(), retry_after_ms: Some(1000) }
+            }
+            CallError::Failed { .. } | CallError::Plugin { .. } | CallError::Quarantined { .. } => {
+                ReadError::Failed(error.to_string())
+            }
+        }
     }
 }
 
-fn read(
+/// More alerts than a source's limit.
+#[derive(Debug, thiserror::Error)]
+#[error("it returned {count} alerts, over its limit of {most} (limits.alerts)")]
+pub(crate) struct TooManyAlerts {
+    count: usize,
+    most: usize,
+}
+
+fn bounded(count: usize, most: usize) -> wasmtime::Result<()> {
+    if count > most { Err(TooManyAlerts { count, most }.into()) } else { Ok(()) }
+}
+
+pub(crate) fn read(
     instance: &mut Instance,
     payload: &v0_1::WitPayload,
+    most: usize,
 ) -> wasmtime::Result<Result<Reading, PluginError>> {
     let Instance { store, functions, .. } = instance;
     match functions.respond(store, payload)? {
@@ -105,22 +107,23 @@ fn read(
         Ok(Some(reply)) => return Ok(Ok(Reading::Reply(reply))),
         Err(error) => return Ok(Err(error)),
     }
-    let alerts = functions.parse(store, payload)?;
-    Ok(alerts.map(|alerts| Reading::Alerts(v0_1::raw_alerts(alerts))))
-}
-
-fn bounded(pool: &Pool, reading: Reading) -> Result<Reading, CallError> {
-    if let Reading::Alerts(alerts) = &reading {
-        within_limit(pool, alerts)?;
-    }
-    Ok(reading)
-}
-
-fn within_limit(pool: &Pool, alerts: &[RawAlert]) -> Result<(), CallError> {
-    match (alerts.len(), pool.limits().alerts) {
-        (count, max) if count > max => {
-            Err(pool.failed(format!("it returned {count} alerts, over its limit of {max} (limits.alerts)")))
+    match functions.parse(store, payload)? {
+        Ok(alerts) => {
+            bounded(alerts.len(), most)?;
+            Ok(Ok(Reading::Alerts(v0_1::raw_alerts(alerts))))
         }
-        _ => Ok(()),
+        Err(error) => Ok(Err(error)),
     }
+}
+
+fn fetch(
+    instance: &mut Instance,
+    cursor: Option<&str>,
+    most: usize,
+) -> wasmtime::Result<Result<Batch, PluginError>> {
+    let batch = instance.functions.fetch(&mut instance.store, cursor)?;
+    if let Ok(batch) = &batch {
+        bounded(batch.alerts.len(), most)?;
+    }
+    Ok(batch)
 }

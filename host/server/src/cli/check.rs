@@ -1,5 +1,7 @@
 //! `watchkeeper check`: everything that `serve` would refuse or leave out, and why. By the same loader.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -8,7 +10,8 @@ use watchkeeper_wasm::{Entry, Runtime};
 use super::{ConfigDir, Ended, Listen, Output, PluginsDir, print_json};
 use crate::config::Environment;
 use crate::render::Table;
-use crate::wiring::{self, Sources};
+use crate::sources::{SourceStatus, Sources};
+use crate::wiring;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -37,16 +40,16 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         problems.push(format!("{listen} is beyond loopback, and server.api_token is not set"));
     }
     let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?;
-    let registry = wiring::plugins(&runtime, &options.plugins.plugins)?;
+    let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
     let entries = registry.entries();
     problems.extend(entries.iter().filter_map(|entry| match entry {
         Entry::Refused(refusal) => Some(refusal.to_string()),
         Entry::Loaded(_) => None,
     }));
-    let sources = Sources::bind(&config.sources, &registry, open);
-    problems.extend(
-        sources.statuses.iter().filter_map(|status| Some(status.outcome.as_ref().err()?.to_string())),
-    );
+    let mut sources = Sources::new(registry, open, None);
+    sources.reconcile(&config.sources);
+    let sources = sources.statuses();
+    problems.extend(sources.iter().filter_map(|status| Some(status.outcome.as_ref().err()?.to_string())));
     if options.output.json {
         print_json(&as_json(&config.notes, &sources, &problems))?;
     } else {
@@ -55,24 +58,25 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     Ok(if problems.is_empty() { Ended::Well } else { Ended::Badly })
 }
 
-fn as_json(notes: &[String], sources: &Sources, problems: &[String]) -> serde_json::Value {
-    let sources = sources.statuses.iter().map(|status| {
+fn as_json(notes: &[String], sources: &[SourceStatus], problems: &[String]) -> serde_json::Value {
+    let sources = sources.iter().map(|status| {
         json!({
             "name": status.name,
             "type": status.kind,
             "file": status.file,
-            "webhook_path": status.outcome.as_ref().ok(),
+            "webhook_path": status.webhook_path(),
+            "fed": status.fed(),
             "problem": status.outcome.as_ref().err().map(ToString::to_string),
         })
     });
     json!({ "ok": problems.is_empty(), "sources": sources.collect::<Vec<_>>(), "problems": problems, "notes": notes })
 }
 
-fn print(notes: &[String], sources: &Sources, problems: &[String]) {
-    let mut table = Table::new(["SOURCE", "TYPE", "LISTENS AT"]);
-    for status in &sources.statuses {
-        let path = status.outcome.as_ref().map_or("disabled", String::as_str);
-        table.row([status.name.clone(), status.kind.clone(), path.to_owned()]);
+fn print(notes: &[String], sources: &[SourceStatus], problems: &[String]) {
+    let mut table = Table::new(["SOURCE", "TYPE", "FED"]);
+    for status in sources {
+        let fed = status.fed().unwrap_or_else(|| "disabled".into());
+        table.row([status.name.clone(), status.kind.clone(), fed]);
     }
     table.print(None);
     for note in notes {

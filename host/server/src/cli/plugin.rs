@@ -13,7 +13,7 @@ use watchkeeper_wasm::{Entry, Plugin, Registry, Runtime};
 use super::{Ended, Output, PluginsDir, print_json};
 use crate::config::{Environment, SourceFile};
 use crate::render::{Table, safe};
-use crate::wiring;
+use crate::{sources, wiring};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -148,7 +148,7 @@ fn test(runtime: &Runtime, options: &TestOptions) -> Result<Ended> {
     let registry = Registry::of_file(runtime, &options.file)?;
     let kind = options.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let source = source(kind, options.config.as_deref())?;
-    let binding = wiring::bind(&source, &registry)?;
+    let binding = sources::bind(&source, &registry)?;
     let body = std::fs::read(&options.payload)
         .with_context(|| format!("{}: can't be read", options.payload.display()))?;
     let payload = Payload {

@@ -9,7 +9,7 @@ use watchkeeper_flow::ingest::{Ingest, Source};
 use super::{ConfigDir, DataDir, Ended, Output, PluginsDir, print_json};
 use crate::config::{Config, Environment};
 use crate::render::Table;
-use crate::wiring;
+use crate::{sources, wiring};
 
 /// Letters in memory at once; each may have a body of the whole limit.
 const BATCH: u32 = 8;
@@ -93,7 +93,7 @@ async fn again(
 ) -> Result<String, String> {
     let file = config.sources.iter().flatten().find(|file| file.name == letter.source);
     let file = file.ok_or_else(|| format!("there is no source `{}` in the configuration", letter.source))?;
-    let binding = wiring::bind(file, registry).map_err(|problem| problem.to_string())?;
+    let binding = sources::bind(file, registry).map_err(|problem| problem.to_string())?;
     let source = Source::new(&file.name, binding.reader(), file.dedup_window);
     let receipt = ingest.replay(&source, letter).await.map_err(|error| error.to_string())?;
     Ok(format!(

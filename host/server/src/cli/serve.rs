@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigDir, DataDir, Ended, Listen, PluginsDir};
 use crate::config::Environment;
-use crate::wiring::Host;
+use crate::wiring::{Host, Place};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -18,6 +18,9 @@ pub(super) struct Options {
     data: DataDir,
     #[command(flatten)]
     listen: Listen,
+    /// Unload a plugin once its file is deleted, though sources use it
+    #[arg(long)]
+    prune: bool,
     /// Accepted for uniformity; the log is JSON with WATCHKEEPER_LOG_FORMAT=json
     #[arg(long, hide = true)]
     json: bool,
@@ -25,9 +28,15 @@ pub(super) struct Options {
 
 pub(super) async fn run(options: Options) -> Result<Ended> {
     let _ = options.json;
-    let config = options.config.load(&Environment::of_process())?;
-    let host =
-        Host::start(config, &options.plugins.plugins, &options.data.data, options.listen.listen).await?;
+    let environment = Environment::of_process();
+    let config = options.config.load(&environment)?;
+    let place = Place {
+        plugins: &options.plugins.plugins,
+        data: &options.data.data,
+        listen: options.listen.listen,
+        prune: options.prune,
+    };
+    let host = Host::start(config, environment, place).await?;
     told_to_stop().await?;
     host.stop().await;
     Ok(Ended::Well)

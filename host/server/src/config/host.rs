@@ -9,6 +9,7 @@ use watchkeeper_domain::Severity;
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::Budget;
 
+use super::plugins::Plugins;
 use super::text::{self, Environment, Problem};
 
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +18,7 @@ pub struct HostConfig {
     pub server: Server,
     correlation: CorrelationKeys,
     pub investigation: Investigation,
+    pub plugins: Plugins,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,7 +126,7 @@ impl HostConfig {
         if self.server.api_token.as_deref().is_some_and(|token| token.len() < 16) {
             return Err(("server.api_token", "must have at least 16 characters".into()));
         }
-        Ok(())
+        self.plugins.check()
     }
 
     pub fn budget(&self) -> Budget {

@@ -4,6 +4,7 @@
 //! disables that source alone. Either way the message names file, line, key and remedy.
 
 mod host;
+mod plugins;
 mod source;
 mod text;
 
@@ -32,6 +33,8 @@ mod embedded {
 pub struct Config {
     pub host: HostConfig,
     pub gate: Arc<Gate>,
+    /// Where it was read from; none if it is the built-in one.
+    pub folder: Option<PathBuf>,
     /// By file name; those with a problem are disabled.
     pub sources: Vec<Result<SourceFile, Problem>>,
     /// What was left to defaults, for the log.
@@ -48,7 +51,21 @@ impl Config {
         let host = read_or(folder.join(HOST_FILE), embedded::HOST, &mut notes)?;
         let gate = read_or(folder.join(GATE_FILE), embedded::GATE, &mut notes)?;
         let sources = source_files(&folder.join(SOURCES), &mut notes)?;
-        Self::of(&host, &gate, sources, notes, environment)
+        let mut config = Self::of(&host, &gate, sources, notes, environment)?;
+        config.folder = Some(folder.to_owned());
+        Ok(config)
+    }
+
+    pub fn sources_folder(folder: &Path) -> PathBuf {
+        folder.join(SOURCES)
+    }
+
+    /// The sources' files as they are now.
+    pub fn read_sources(
+        folder: &Path,
+        environment: &Environment,
+    ) -> Result<Vec<Result<SourceFile, Problem>>> {
+        Ok(parse_sources(source_files(&Self::sources_folder(folder), &mut Vec::new())?, environment))
     }
 
     /// What is built in.
@@ -73,16 +90,24 @@ impl Config {
     ) -> Result<Self> {
         let host = HostConfig::parse(&host.0, &host.1, environment)?;
         let gate = Arc::new(parse_gate(&gate.0, &gate.1)?);
-        let mut sources: Vec<_> = sources
-            .into_iter()
-            .map(|(path, text)| match text {
-                Ok(text) => SourceFile::parse(&path, &text, environment),
-                Err(error) => Err(Problem::of_file(&path, format!("can't be read: {error}"))),
-            })
-            .collect();
-        source::refuse_same_names(&mut sources);
-        Ok(Self { host, gate, sources, notes })
+        let sources = parse_sources(sources, environment);
+        Ok(Self { host, gate, folder: None, sources, notes })
     }
+}
+
+fn parse_sources(
+    sources: Vec<(PathBuf, std::io::Result<String>)>,
+    environment: &Environment,
+) -> Vec<Result<SourceFile, Problem>> {
+    let mut sources: Vec<_> = sources
+        .into_iter()
+        .map(|(path, text)| match text {
+            Ok(text) => SourceFile::parse(&path, &text, environment),
+            Err(error) => Err(Problem::of_file(&path, format!("can't be read: {error}"))),
+        })
+        .collect();
+    source::refuse_same_names(&mut sources);
+    sources
 }
 
 fn read_or(path: PathBuf, built_in: &str, notes: &mut Vec<String>) -> Result<(PathBuf, String)> {

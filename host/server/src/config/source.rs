@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
-use watchkeeper_wasm::{Limits, SourceSpec};
+use watchkeeper_wasm::{HostRule, Limits, Secrets, SourceSpec};
 
 use super::text::{self, Environment, Problem};
 
@@ -30,6 +30,10 @@ pub struct SourceFile {
     pub limits: Limits,
     /// The plugin's own keys, as a JSON object.
     pub config: String,
+    /// Where the plugin may send requests to, if it asks for it, too.
+    pub allow_hosts: Vec<HostRule>,
+    pub reveal_secrets: bool,
+    secrets: Secrets,
 }
 
 /// What a sender must show.
@@ -55,6 +59,7 @@ enum AuthKeys {
 struct LimitKeys {
     memory_mib: Option<u32>,
     call_ms: Option<u64>,
+    fetch_ms: Option<u64>,
     alerts: Option<u32>,
     result_mib: Option<u32>,
 }
@@ -75,7 +80,15 @@ impl SourceFile {
     }
 
     pub fn spec(&self) -> SourceSpec {
-        SourceSpec { name: self.name.clone(), config: self.config.clone(), limits: self.limits.clone() }
+        SourceSpec {
+            name: self.name.clone(),
+            config: self.config.clone(),
+            limits: self.limits.clone(),
+            allow_hosts: self.allow_hosts.clone(),
+            secrets: self.secrets.clone(),
+            reveals_secrets: self.reveal_secrets,
+            ..SourceSpec::default()
+        }
     }
 
     pub fn problem(&self, key: Option<&str>, reason: impl Into<String>) -> Problem {
@@ -105,11 +118,8 @@ impl Keys<'_> {
         let window: Option<DurationValue> = self.optional("dedup_window")?;
         let limits = self.limits()?;
         let reveal = self.optional("reveal_secrets")?.unwrap_or(false);
-        if self.mapping.contains_key("allow_hosts") {
-            let reason = "grants outgoing HTTP, which this version doesn't have yet: leave it out";
-            return Err(self.problem("allow_hosts", reason));
-        }
-        let config = self.plugin_keys(reveal)?;
+        let allow_hosts: Vec<HostRule> = self.optional("allow_hosts")?.unwrap_or_default();
+        let (config, secrets) = self.plugin_keys(reveal)?;
         Ok(SourceFile {
             file: self.file.to_owned(),
             text: self.text.to_owned(),
@@ -119,6 +129,9 @@ impl Keys<'_> {
             dedup_window: window.map_or(DEDUP_WINDOW, |window| window.0),
             limits,
             config,
+            allow_hosts,
+            reveal_secrets: reveal,
+            secrets,
         })
     }
 
@@ -158,6 +171,7 @@ impl Keys<'_> {
         let limits = Limits {
             memory: mib(keys.memory_mib, defaults.memory),
             call: keys.call_ms.map_or(defaults.call, Duration::from_millis),
+            fetch: keys.fetch_ms.map_or(defaults.fetch, Duration::from_millis),
             alerts: keys.alerts.map_or(defaults.alerts, |alerts| alerts as usize),
             result: mib(keys.result_mib, defaults.result),
         };
@@ -168,11 +182,15 @@ impl Keys<'_> {
         if !(1..=60_000).contains(&limits.call.as_millis()) {
             return Err(self.problem("limits.call_ms", "must be within 1 and 60000"));
         }
+        if !(1..=600_000).contains(&limits.fetch.as_millis()) {
+            return Err(self.problem("limits.fetch_ms", "must be within 1 and 600000"));
+        }
         Ok(limits)
     }
 
-    /// Secrets stay `${NAME}`, a placeholder, unless the operator reveals them.
-    fn plugin_keys(&self, reveal: bool) -> Result<String, Problem> {
+    /// Secrets stay `${NAME}`, a placeholder, unless the operator reveals them; what they stand for is the second.
+    fn plugin_keys(&self, reveal: bool) -> Result<(String, Secrets), Problem> {
+        let mut secrets = Vec::new();
         let own = |name: &Value| name.as_str().is_none_or(|name| !HOST_KEYS.contains(&name));
         let mut keys: Mapping = Mapping::new();
         for (name, value) in self.mapping.iter().filter(|(name, _)| own(name)) {
@@ -180,9 +198,11 @@ impl Keys<'_> {
             let mut value = value.clone();
             text::resolve(&mut value, key, self.environment, reveal)
                 .map_err(|(key, reason)| self.problem(&key, reason))?;
+            text::placeholders(&value, self.environment, &mut secrets);
             keys.insert(name.clone(), value);
         }
         serde_json::to_string(&keys)
+            .map(|config| (config, Secrets::new(secrets)))
             .map_err(|error| Problem::of_file(self.file, format!("isn't writable as JSON: {error}")))
     }
 }

@@ -197,6 +197,26 @@ pub(super) fn resolve(
     Ok(())
 }
 
+/// Every `${NAME}` below `value`, with what it stands for.
+pub(super) fn placeholders(value: &Value, environment: &Environment, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) => {
+            let mut rest = text.as_str();
+            while let Some((_, name, after)) = reference(rest) {
+                if let Some(value) = environment.get(name) {
+                    found.push((format!("${{{name}}}"), value.to_owned()));
+                }
+                rest = after;
+            }
+        }
+        Value::Sequence(items) => items.iter().for_each(|item| placeholders(item, environment, found)),
+        Value::Mapping(mapping) => {
+            mapping.iter().for_each(|(_, item)| placeholders(item, environment, found));
+        }
+        _ => {}
+    }
+}
+
 pub(super) fn not_set(name: &str) -> String {
     format!("${{{name}}} is not set (or empty) in the environment; set {name}, then start again")
 }

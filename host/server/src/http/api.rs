@@ -27,6 +27,8 @@ pub(super) fn router(doors: Arc<Doors>) -> Router<Arc<Doors>> {
         .route("/incidents/{id}", get(incident))
         .route("/investigations", get(investigations))
         .route("/investigations/{id}", get(investigation))
+        .route("/plugins", get(plugins))
+        .route("/plugins/{name}", get(plugin))
         .fallback(not_found)
         .method_not_allowed_fallback(super::method_not_allowed)
         .layer(middleware::from_fn_with_state(doors, authorize))
@@ -49,8 +51,8 @@ async fn authorize(
 async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
-        "the API has /api/v1/alerts, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/investigations and \
-         /api/v1/investigations/ID",
+        "the API has /api/v1/alerts, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/investigations, \
+         /api/v1/investigations/ID, /api/v1/plugins and /api/v1/plugins/NAME",
     )
 }
 
@@ -89,6 +91,18 @@ fn missing(what: impl std::fmt::Display) -> Failure {
 async fn incident(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Incident> {
     let id: IncidentId = id(&text)?;
     doors.store.incident(id).await?.map(Json).ok_or_else(|| missing(format!("incident {id}")))
+}
+
+/// Few enough to be one page.
+async fn plugins(State(doors): State<Arc<Doors>>) -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "items": doors.registry.statuses() }))
+}
+
+async fn plugin(
+    State(doors): State<Arc<Doors>>,
+    Path(name): Path<String>,
+) -> Answer<watchkeeper_wasm::Status> {
+    doors.registry.status(&name).map(Json).ok_or_else(|| missing(format!("plugin {name}")))
 }
 
 /// An investigation with its transcript. Its shape is the CLI's, too.

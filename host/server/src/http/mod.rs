@@ -9,6 +9,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Json;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -19,8 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use watchkeeper_domain::store::{Store, StoreError};
+use watchkeeper_wasm::Registry;
 
-use crate::wiring::Routes;
+use crate::sources::InService;
 pub(crate) use api::Transcribed;
 pub use limit::ClientLimit;
 
@@ -29,7 +31,8 @@ pub const RESERVED: [&str; 5] = ["api", "metrics", "healthz", "readyz", "dashboa
 
 /// What handlers share.
 pub struct Doors {
-    pub routes: Routes,
+    pub in_service: Arc<ArcSwap<InService>>,
+    pub registry: Arc<Registry>,
     pub store: Arc<dyn Store>,
     pub ingest: watchkeeper_flow::ingest::Ingest,
     pub investigations: watchkeeper_flow::investigate::Handle,

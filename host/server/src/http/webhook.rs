@@ -18,7 +18,7 @@ use watchkeeper_flow::ingest::{Accepted, Refused};
 use super::listen::Peer;
 use super::{Doors, Failure, shows_token};
 use crate::config::Auth;
-use crate::wiring::Route;
+use crate::sources::Route;
 
 /// How long a sender may take for its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ async fn take(doors: &Doors, peer: SocketAddr, request: Request<Body>) -> Result
         Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address").retry_after(wait)
     })?;
     let path = head.uri.path();
-    let route = doors.routes.get(path).ok_or_else(|| {
+    let route = doors.in_service.load().routes.get(path).cloned().ok_or_else(|| {
         Failure::new(
             StatusCode::NOT_FOUND,
             format!("no source listens at `{path}`; `watchkeeper check` lists them"),
@@ -71,7 +71,7 @@ async fn take(doors: &Doors, peer: SocketAddr, request: Request<Body>) -> Result
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
         return Ok(response);
     }
-    authenticate(route, &head.headers)?;
+    authenticate(&route, &head.headers)?;
     let body = read_body(body, doors.body_limit).await?;
     let payload = payload(&head.headers, &body);
     let accepted = doors.ingest.deliver(&route.source, payload).await.map_err(refused)?;

@@ -112,6 +112,27 @@ pub(crate) enum PluginError {
     Read(ReadError),
 }
 
+impl PluginError {
+    /// With what the host refused the plugin in that call: the plugin itself doesn't know.
+    pub(crate) fn with_notes(mut self, notes: &[String]) -> Self {
+        if notes.is_empty() {
+            return self;
+        }
+        let reason = match &mut self {
+            Self::InvalidConfig { reason, .. } => reason,
+            Self::Read(
+                ReadError::InvalidPayload(reason)
+                | ReadError::Unauthorized(reason)
+                | ReadError::Failed(reason)
+                | ReadError::Unavailable { reason, .. },
+            ) => reason,
+        };
+        reason.push_str("; the host: ");
+        reason.push_str(&notes.join("; "));
+        self
+    }
+}
+
 type Answer<T> = Result<Result<T, PluginError>>;
 
 fn missing(what: &str) -> wasmtime::Error {

@@ -1,0 +1,411 @@
+//! What a plugin asks for, and what the operator grants it: outgoing HTTP, by scheme, host, port and method.
+//!
+//! A request goes out where both the plugin's [`Asks`] and the source's `allow_hosts` have a rule for it. A plugin declares
+//! its asks in a custom section of the component (`watchkeeper:asks`, JSON, which `watchkeeper plugin build` writes) or in
+//! `<name>.yaml` beside it; the file counts where there are both, for it is what an operator can read and edit.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use wasmparser::{Parser, Payload};
+
+/// The custom section's name.
+const SECTION: &str = "watchkeeper:asks";
+
+/// A declaration larger than this is none.
+const MAX_DECLARATION: usize = 64 * 1024;
+
+/// What one plugin wants of the host beyond clocks, random numbers and its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asks {
+    pub http: Vec<HostRule>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Sidecar {
+    asks: Asks,
+}
+
+impl Asks {
+    /// Of a component and the text of the `<name>.yaml` beside it, if there is one.
+    pub(crate) fn of(component: &[u8], sidecar: Option<&str>) -> Result<Self, String> {
+        match sidecar {
+            Some(text) => Self::of_yaml(text),
+            None => match declared(component) {
+                Some(json) => serde_json::from_slice(json)
+                    .map_err(|error| format!("its custom section `{SECTION}` can't be read: {error}")),
+                None => Ok(Self::default()),
+            },
+        }
+    }
+
+    fn of_yaml(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_DECLARATION {
+            return Err(format!("the file beside it has more than {MAX_DECLARATION} bytes"));
+        }
+        // An empty file asks for nothing.
+        let sidecar: Option<Sidecar> = serde_yaml::from_str(text)
+            .map_err(|error| format!("the .yaml file beside it can't be read: {error}"))?;
+        Ok(sidecar.unwrap_or_default().asks)
+    }
+
+    /// The rules that ask for more than `before` did, where `granted` would let them.
+    pub(crate) fn widened<'a>(
+        &'a self,
+        before: &'a Asks,
+        granted: &'a [HostRule],
+    ) -> impl Iterator<Item = &'a HostRule> {
+        self.http.iter().filter(|rule| {
+            let known = before.http.iter().any(|old| old.covers(rule));
+            !known && granted.iter().any(|grant| grant.meets(rule))
+        })
+    }
+}
+
+/// The name of the file that may stand beside a component, with what it declares.
+pub(crate) fn sidecar(component: &Path) -> std::path::PathBuf {
+    component.with_extension("yaml")
+}
+
+fn declared(component: &[u8]) -> Option<&[u8]> {
+    // Only the outermost sections: what a nested module carries is its toolchain's business.
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.ok()? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+                return Some(section.data()).filter(|data| data.len() <= MAX_DECLARATION);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Where requests may go. Written as `api.example.com` (HTTPS, port 443), `*.example.com` (its subdomains, not itself),
+/// `http://10.0.0.7:9093`, or as `{ host: …, ports: […], methods: […] }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "String")]
+pub struct HostRule {
+    tls: bool,
+    host: HostPattern,
+    ports: Vec<u16>,
+    /// Upper case; none: any.
+    methods: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostPattern {
+    Name(String),
+    /// What stands behind `*.`.
+    Below(String),
+    Address(IpAddr),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a host such as api.example.com, or { host, ports, methods }")]
+enum Written {
+    Text(String),
+    Keys(Keys),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    host: String,
+    #[serde(default)]
+    ports: Vec<u16>,
+    #[serde(default)]
+    methods: Vec<String>,
+}
+
+impl TryFrom<Written> for HostRule {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let keys = match written {
+            // As `Display` writes it, the methods before the host.
+            Written::Text(text) => {
+                let (methods, host) = text.rsplit_once(' ').unwrap_or(("", &text));
+                let methods = methods.split([',', ' ']).filter(|method| !method.is_empty());
+                Keys {
+                    host: host.to_owned(),
+                    ports: Vec::new(),
+                    methods: methods.map(str::to_owned).collect(),
+                }
+            }
+            Written::Keys(keys) => keys,
+        };
+        Self::read(&keys)
+    }
+}
+
+impl From<HostRule> for String {
+    fn from(rule: HostRule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl HostRule {
+    fn read(keys: &Keys) -> Result<Self, String> {
+        let wrong = |what: &str| {
+            format!(
+                "`{}` {what}; write a host such as api.example.com, *.example.com or http://10.0.0.7:9093",
+                keys.host
+            )
+        };
+        let (tls, rest) = match keys.host.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            Some(_) => return Err(wrong("has a scheme that is neither http nor https")),
+            None => (true, keys.host.as_str()),
+        };
+        let (host, written) = split_ports(rest).ok_or_else(|| wrong("has a port that is none"))?;
+        let host = HostPattern::read(host).ok_or_else(|| wrong("is no host"))?;
+        let mut ports = [written, keys.ports.clone()].concat();
+        if ports.is_empty() {
+            ports.push(if tls { 443 } else { 80 });
+        }
+        let methods: Vec<String> = keys.methods.iter().map(|method| method.to_ascii_uppercase()).collect();
+        let token = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+        match methods.iter().all(token) {
+            true => Ok(Self { tls, host, ports, methods }),
+            false => Err(wrong("has methods that are none")),
+        }
+    }
+
+    /// Whether this rule lets a request pass. `host` as in the request's URL, a name in lower case.
+    pub(crate) fn allows(&self, request: &Target<'_>) -> bool {
+        self.tls == request.tls
+            && self.ports.contains(&request.port)
+            && (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
+            && self.host.matches(request.host)
+    }
+
+    /// The address that it grants, if it grants one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self.host {
+            HostPattern::Address(address) => Some(address),
+            HostPattern::Name(_) | HostPattern::Below(_) => None,
+        }
+    }
+
+    /// Whether all that `other` allows is allowed by this rule.
+    fn covers(&self, other: &HostRule) -> bool {
+        let methods = self.methods.is_empty()
+            || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method));
+        self.tls == other.tls
+            && self.host.covers(&other.host)
+            && other.ports.iter().all(|port| self.ports.contains(port))
+            && methods
+    }
+
+    /// Whether there is a request that both allow.
+    fn meets(&self, other: &HostRule) -> bool {
+        let methods = self.methods.is_empty()
+            || other.methods.is_empty()
+            || other.methods.iter().any(|method| self.methods.contains(method));
+        self.tls == other.tls
+            && (self.host.covers(&other.host) || other.host.covers(&self.host))
+            && other.ports.iter().any(|port| self.ports.contains(port))
+            && methods
+    }
+}
+
+/// `host`, `host:1,2` and `[::1]:1`.
+fn split_ports(text: &str) -> Option<(&str, Vec<u16>)> {
+    let (host, ports) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None if text.parse::<IpAddr>().is_ok() => (text, None),
+        None => text.split_once(':').map_or((text, None), |(host, ports)| (host, Some(ports))),
+    };
+    let ports = ports.map_or(Some(Vec::new()), |ports| {
+        ports.split(',').map(|port| port.parse().ok().filter(|port| *port > 0)).collect()
+    });
+    Some((host, ports?))
+}
+
+impl HostPattern {
+    fn read(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(address));
+        }
+        let (below, name) = match text.strip_prefix("*.") {
+            Some(name) => (true, name),
+            None => (false, text),
+        };
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        // A last label of digits makes resolvers read the whole as an address in one of its older spellings.
+        let last_is_a_name =
+            name.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+        if name.len() > 253 || !name.split('.').all(label) || !last_is_a_name || below && !name.contains('.')
+        {
+            return None;
+        }
+        let name = name.to_ascii_lowercase();
+        Some(if below { Self::Below(name) } else { Self::Name(name) })
+    }
+
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Name(name) => host == name,
+            Self::Below(parent) => {
+                host.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            Self::Address(address) => host.parse() == Ok(*address),
+        }
+    }
+
+    fn covers(&self, other: &HostPattern) -> bool {
+        match (self, other) {
+            (Self::Below(_), Self::Name(name)) => self.matches(name),
+            (Self::Below(parent), Self::Below(child)) => parent == child || self.matches(child),
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.methods.is_empty() {
+            write!(f, "{} ", self.methods.join(","))?;
+        }
+        f.write_str(if self.tls { "https://" } else { "http://" })?;
+        match &self.host {
+            HostPattern::Name(name) => f.write_str(name)?,
+            HostPattern::Below(parent) => write!(f, "*.{parent}")?,
+            HostPattern::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+            HostPattern::Address(address) => write!(f, "{address}")?,
+        }
+        let usual = if self.tls { [443] } else { [80] };
+        if self.ports == usual {
+            return Ok(());
+        }
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        write!(f, ":{}", ports.join(","))
+    }
+}
+
+/// Where a request wants to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) tls: bool,
+    /// In lower case; an IPv6 address without brackets.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) method: &'a str,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> HostRule {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    fn allows(text: &str, tls: bool, host: &str, port: u16, method: &str) -> bool {
+        rule(text).allows(&Target { tls, host, port, method })
+    }
+
+    #[test]
+    fn a_rule_allows_what_it_says_and_nothing_beside() {
+        assert!(allows("api.example.com", true, "api.example.com", 443, "POST"));
+        assert!(!allows("api.example.com", false, "api.example.com", 443, "GET"));
+        assert!(!allows("api.example.com", true, "api.example.com", 8443, "GET"));
+        assert!(!allows("api.example.com", true, "evil-api.example.com", 443, "GET"));
+        assert!(!allows("api.example.com", true, "api.example.com.evil.org", 443, "GET"));
+        assert!(allows("'*.example.com'", true, "a.b.example.com", 443, "GET"));
+        assert!(!allows("'*.example.com'", true, "example.com", 443, "GET"));
+        assert!(!allows("'*.example.com'", true, "evilexample.com", 443, "GET"));
+        assert!(!allows("'*.example.com'", true, ".example.com", 443, "GET"));
+        assert!(allows("http://10.0.0.7:9093", false, "10.0.0.7", 9093, "GET"));
+        assert!(allows("'http://[::1]:80'", false, "::1", 80, "GET"));
+        assert!(allows("{ host: a.example, ports: [1, 2], methods: [get] }", true, "a.example", 2, "GET"));
+        assert!(!allows("{ host: a.example, ports: [1, 2], methods: [get] }", true, "a.example", 2, "POST"));
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused_with_an_example() {
+        for text in [
+            "'*'",
+            "'*.com'",
+            "ftp://a.b",
+            "a b.c",
+            "''",
+            "a.b:0",
+            "a.b:x",
+            "a/b",
+            "2130706433",
+            "127.1",
+            "{ host: a.b, port: 1 }",
+        ] {
+            assert!(serde_yaml::from_str::<HostRule>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in [
+            "api.example.com",
+            "'*.example.com'",
+            "http://10.0.0.7:9093",
+            "'http://[::1]:80'",
+            "{ host: a.example, ports: [1, 2], methods: [get, post] }",
+        ] {
+            let rule = rule(text);
+            assert_eq!(
+                serde_json::from_str::<HostRule>(&serde_json::to_string(&rule).unwrap()).unwrap(),
+                rule,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn asking_for_more_is_seen_where_it_would_be_granted() {
+        let asks = |rules: &[&str]| Asks { http: rules.iter().map(|text| rule(text)).collect() };
+        let widened = |new: &[&str], old: &[&str], granted: &[&str]| {
+            let granted: Vec<_> = granted.iter().map(|text| rule(text)).collect();
+            asks(new).widened(&asks(old), &granted).count()
+        };
+        assert_eq!(
+            widened(&["a.example", "b.example"], &["a.example"], &["'*.example'"]),
+            0,
+            "no such pattern"
+        );
+        assert_eq!(widened(&["a.x.org", "b.x.org"], &["a.x.org"], &["'*.x.org'"]), 1);
+        assert_eq!(widened(&["a.x.org", "b.x.org"], &["a.x.org"], &["a.x.org"]), 0);
+        assert_eq!(widened(&["a.x.org"], &["'*.x.org'"], &["'*.x.org'"]), 0);
+        assert_eq!(widened(&["a.x.org"], &["{ host: a.x.org, methods: [GET] }"], &["a.x.org"]), 1);
+        assert_eq!(widened(&["{ host: a.x.org, methods: [GET] }"], &["a.x.org"], &["a.x.org"]), 0);
+    }
+
+    #[test]
+    fn a_component_declares_what_it_asks() {
+        let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+        let json = br#"{"http":["api.example.com"]}"#;
+        component.extend([0, (1 + SECTION.len() + json.len()) as u8, SECTION.len() as u8]);
+        component.extend(SECTION.as_bytes());
+        component.extend(json);
+        assert_eq!(Asks::of(&component, None).unwrap().http, [rule("api.example.com")]);
+        assert_eq!(
+            Asks::of(&component, Some("asks: { http: [b.example] }")).unwrap().http,
+            [rule("b.example")]
+        );
+        assert_eq!(Asks::of(&component, Some("# nothing")).unwrap(), Asks::default());
+        assert!(Asks::of(&component, Some("asks: { htp: [] }")).is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! The canary: what a candidate makes of what the version in service read last, compared field by field.
+
+use std::time::{Duration, Instant};
+
+use watchkeeper_domain::Alert;
+use watchkeeper_domain::alert::RawAlert;
+use watchkeeper_domain::investigation::Briefing;
+use watchkeeper_domain::plugin::{Payload, Reading};
+
+use crate::pool::{CallError, Pool, Time};
+use crate::reader;
+use crate::record::{Canary, Difference};
+use crate::service::{Generation, Recent};
+
+/// What happens to a candidate that reads otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Any difference refuses it.
+    Strict,
+    /// Differences are reported; errors where there were none refuse it.
+    #[default]
+    Report,
+    /// Nothing is replayed.
+    Off,
+}
+
+/// Differences that are told in full.
+const TOLD: usize = 20;
+
+/// How much of a value is told.
+const VALUE: usize = 200;
+
+/// Replaying ends here, and says how far it came.
+const TIME: Duration = Duration::from_secs(10);
+
+/// Compares two versions; both read anew, so that what depends on the time differs for neither.
+pub(crate) struct Comparison<'a> {
+    before: &'a Generation,
+    after: &'a Generation,
+    until: Instant,
+    pub(crate) found: Canary,
+}
+
+impl<'a> Comparison<'a> {
+    pub(crate) fn of(before: &'a Generation, after: &'a Generation) -> Self {
+        Self { before, after, until: Instant::now() + TIME, found: Canary::default() }
+    }
+
+    pub(crate) fn payloads(&mut self, source: &str, recent: &Recent) {
+        let (Some(before), Some(after)) = (self.before.bound(source), self.after.bound(source)) else {
+            return;
+        };
+        for payload in recent.all() {
+            if Instant::now() > self.until {
+                return;
+            }
+            let read = |pool: &Pool| read(pool, &payload);
+            self.compare(source, "payload", read(&before.pool), read(&after.pool), reading_fields);
+        }
+    }
+
+    pub(crate) fn briefings(&mut self, briefings: &[(Alert, Briefing)]) {
+        let (Some(before), Some(after)) = (self.before.prompts(), self.after.prompts()) else { return };
+        for (alert, briefing) in briefings {
+            if Instant::now() > self.until {
+                return;
+            }
+            let (of, item) = ("prompt-builder", alert.id.as_str());
+            let score = |pool: &Pool| {
+                pool.call_here(Time::Call, |at| at.functions.score(&mut at.store, alert).map(Ok))
+            };
+            self.compare(of, item, score(&before), score(&after), |score| vec![row("score", score)]);
+            let build =
+                |pool: &Pool| pool.call_here(Time::Call, |at| at.functions.build(&mut at.store, briefing));
+            self.compare(of, item, build(&before), build(&after), |prompt| {
+                let steps = prompt.first_steps.iter().map(|call| call.input.to_string()).collect::<Vec<_>>();
+                vec![
+                    row("instructions", &prompt.instructions),
+                    row("task", &prompt.task),
+                    row("first-steps", steps.join("; ")),
+                ]
+            });
+        }
+    }
+
+    fn compare<T>(
+        &mut self,
+        of: &str,
+        item: &str,
+        before: Result<T, CallError>,
+        after: Result<T, CallError>,
+        fields: impl Fn(&T) -> Vec<Field>,
+    ) {
+        // What the version in service fails on says nothing of the candidate.
+        let Ok(before) = before else { return };
+        self.found.compared += 1;
+        let after = match after {
+            Ok(after) => after,
+            Err(error) => {
+                self.found.failed += 1;
+                self.tell(of, item, "error", "none", &error.to_string());
+                return;
+            }
+        };
+        let (before, after) = (fields(&before), fields(&after));
+        if before == after {
+            return;
+        }
+        self.found.different += 1;
+        for (item_of, name, value) in &before {
+            let other = after.iter().find(|(item, field, _)| (item, field) == (item_of, name));
+            let other = other.map_or("(missing)", |(_, _, value)| value);
+            if value != other {
+                self.tell(of, item_of.as_deref().unwrap_or(item), name, value, other);
+            }
+        }
+        for (item_of, name, value) in &after {
+            if !before.iter().any(|(item, field, _)| (item, field) == (item_of, name)) {
+                self.tell(of, item_of.as_deref().unwrap_or(item), name, "(missing)", value);
+            }
+        }
+    }
+
+    fn tell(&mut self, of: &str, item: &str, field: &str, before: &str, after: &str) {
+        if self.found.differences.len() < TOLD {
+            let cut = |text: &str| text[..text.floor_char_boundary(VALUE)].to_owned();
+            self.found.differences.push(Difference {
+                of: of.into(),
+                item: cut(item),
+                field: cut(field),
+                before: cut(before),
+                after: cut(after),
+            });
+        }
+    }
+}
+
+/// Why the candidate is refused, if it is.
+pub(crate) fn verdict(found: &Canary, policy: Policy) -> Option<String> {
+    let first = || {
+        found.differences.first().map_or(String::new(), |first| {
+            let crate::record::Difference { of, item, field, before, after } = first;
+            format!("; the first: {of}, {item}, {field}: {before} → {after}")
+        })
+    };
+    let Canary { compared, different, failed, .. } = found;
+    if *failed > 0 && policy != Policy::Off {
+        return Some(format!(
+            "it fails on {failed} of {compared} payloads that the version in service read (plugins.canary){}",
+            first()
+        ));
+    }
+    if *different > 0 && policy == Policy::Strict {
+        return Some(format!(
+            "it reads {different} of {compared} payloads otherwise, and plugins.canary is strict{}",
+            first()
+        ));
+    }
+    None
+}
+
+fn read(pool: &Pool, payload: &Payload) -> Result<Reading, CallError> {
+    let given = crate::bindings::v0_1::payload(payload);
+    let most = pool.limits().alerts;
+    pool.call_here(Time::Call, |instance| reader::read(instance, &given, most))
+}
+
+/// Of which alert (none: of the whole), which field, which value.
+type Field = (Option<String>, String, String);
+
+fn row(name: &str, value: impl ToString) -> Field {
+    (None, name.into(), value.to_string())
+}
+
+fn reading_fields(reading: &Reading) -> Vec<Field> {
+    match reading {
+        Reading::Alerts(alerts) => {
+            let count = row("alerts", alerts.len());
+            std::iter::once(count).chain(alerts.iter().enumerate().flat_map(alert_fields)).collect()
+        }
+        Reading::Reply(reply) => vec![
+            row("reply.status", reply.status),
+            row("reply.headers", format!("{:?}", reply.headers)),
+            row("reply.body", String::from_utf8_lossy(&reply.body)),
+        ],
+    }
+}
+
+fn alert_fields((index, alert): (usize, &RawAlert)) -> Vec<Field> {
+    let time =
+        |time: Option<watchkeeper_domain::Timestamp>| time.map_or("none".into(), |time| time.to_string());
+    let mut fields: Vec<(String, String)> = vec![
+        ("id".into(), alert.id.clone()),
+        ("severity".into(), alert.severity.to_string()),
+        ("status".into(), alert.status.to_string()),
+        ("title".into(), alert.title.clone()),
+        ("description".into(), alert.description.clone()),
+        ("starts-at".into(), time(alert.starts_at)),
+        ("ends-at".into(), time(alert.ends_at)),
+    ];
+    for (kind, pairs) in [("labels", &alert.labels), ("annotations", &alert.annotations)] {
+        fields.extend(pairs.iter().map(|(name, value)| (format!("{kind}.{name}"), value.clone())));
+    }
+    let item = format!("alerts[{index}]");
+    fields.into_iter().map(|(name, value)| (Some(item.clone()), name, value)).collect()
+}

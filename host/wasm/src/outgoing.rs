@@ -1,0 +1,523 @@
+//! Outgoing HTTP, and the edge where secrets are put in.
+//!
+//! Invariant: a request leaves only where the plugin asked for the place and the source's file grants it; to an address
+//! that was resolved once, checked, and is the one that is connected to; not to loopback, link-local or private ranges,
+//! unless the operator granted that very address. Redirects aren't followed: a guest that follows one is checked again.
+//! Invariant: a secret's value is in the request's headers and nowhere else: neither in the guest's memory, nor, should a
+//! server send it back, in the response that the guest reads.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use reqwest::Client;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::addresses::is_public;
+use crate::asks::{HostRule, Target};
+
+/// The largest body of a request or a response.
+const MAX_BODY: usize = 16 << 20;
+
+/// Requests under way in one instance, and in one call.
+const MAX_AT_ONCE: usize = 16;
+const MAX_A_CALL: usize = 256;
+
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// What the host sets itself, or what belongs to one connection. A guest that sets these could make two parties read
+/// one request as two.
+const OURS: [HeaderName; 5] =
+    [header::CONTENT_LENGTH, header::HOST, header::TE, header::TRAILER, header::EXPECT];
+
+/// Placeholders, and the values that stand for them at the edge.
+#[derive(Clone, Default)]
+pub struct Secrets(BTreeMap<String, String>);
+
+impl Secrets {
+    pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(values.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    /// `text` with its placeholders replaced; which ones were, is added to `used`.
+    fn reveal<'a>(&'a self, text: &str, used: &mut Vec<(&'a str, &'a str)>) -> Option<String> {
+        let mut revealed = None;
+        for (placeholder, value) in &self.0 {
+            let text = revealed.as_deref().unwrap_or(text);
+            if text.contains(placeholder) {
+                revealed = Some(text.replace(placeholder, value));
+                used.push((placeholder, value));
+            }
+        }
+        revealed
+    }
+}
+
+/// Names alone: values are never printed.
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What one plugin may send for one source.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// `source x`, for messages.
+    pub(crate) source: String,
+    pub(crate) asked: Vec<HostRule>,
+    pub(crate) granted: Vec<HostRule>,
+    pub(crate) secrets: Secrets,
+    pub(crate) mock: Option<HttpMock>,
+    /// Connections of one source are never another's: what it may reach differs.
+    client: OnceLock<Client>,
+}
+
+/// Why a request did not leave.
+#[derive(Debug, PartialEq)]
+struct Denied(String);
+
+impl Outgoing {
+    pub(crate) fn new(
+        source: String,
+        asked: Vec<HostRule>,
+        granted: Vec<HostRule>,
+        secrets: Secrets,
+        mock: Option<HttpMock>,
+    ) -> Self {
+        Self { source, asked, granted, secrets, mock, client: OnceLock::new() }
+    }
+
+    fn check(&self, target: &Target<'_>) -> Result<(), Denied> {
+        let Target { tls, host, port, method } = target;
+        let scheme = if *tls { "https" } else { "http" };
+        let place = format!("{method} {scheme}://{host}:{port}");
+        let allowed = |rules: &[HostRule]| rules.iter().any(|rule| rule.allows(target));
+        if !allowed(&self.asked) {
+            return Err(Denied(format!(
+                "{place} is not asked for by the plugin: declare it under `asks: {{ http: [...] }}` in its .yaml"
+            )));
+        }
+        if !allowed(&self.granted) {
+            return Err(Denied(format!(
+                "{place} is not granted: add the host to `allow_hosts` of {}",
+                self.source
+            )));
+        }
+        match host.parse() {
+            Ok(address) => self.check_address(address).map_err(|reason| Denied(format!("{place}: {reason}"))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn check_address(&self, address: IpAddr) -> Result<(), String> {
+        let granted = || self.granted.iter().any(|rule| rule.address() == Some(address));
+        if is_public(address) || granted() {
+            return Ok(());
+        }
+        Err(format!(
+            "{address} is loopback, private or otherwise not public: grant that address itself in `allow_hosts` of {}",
+            self.source
+        ))
+    }
+
+    fn client(self: &Arc<Self>) -> Result<Client, Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .pool_max_idle_per_host(2)
+            .dns_resolver(Pinned { source: self.source.clone(), granted: self.granted.clone() })
+            .build()
+            .map_err(|error| Error::InternalError(Some(error.to_string())))?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+}
+
+/// Resolves once, and hands on only addresses that may be connected to; what it hands on is what is connected to.
+struct Pinned {
+    source: String,
+    granted: Vec<HostRule>,
+}
+
+impl Resolve for Pinned {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (granted, source) = (self.granted.clone(), self.source.clone());
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed = permitted(&found, &granted);
+            if allowed.is_empty() {
+                let reason = format!(
+                    "{} resolves to no address that is public: grant the address itself in `allow_hosts` of {source}",
+                    name.as_str()
+                );
+                return Err(reason.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn permitted(found: &[SocketAddr], granted: &[HostRule]) -> Vec<SocketAddr> {
+    let by_grant = |address: IpAddr| granted.iter().any(|rule| rule.address() == Some(address));
+    found.iter().copied().filter(|address| is_public(address.ip()) || by_grant(address.ip())).collect()
+}
+
+/// What an instance's `wasi:http` goes through.
+pub(crate) struct Hooks {
+    outgoing: Arc<Outgoing>,
+    /// When the call that is under way must be over.
+    pub(crate) deadline: Instant,
+    sent: usize,
+    under_way: Arc<()>,
+    denied: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hooks {
+    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+        Self {
+            outgoing,
+            deadline: Instant::now(),
+            sent: 0,
+            under_way: Arc::default(),
+            denied: Arc::default(),
+        }
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&mut self, deadline: Instant) {
+        (self.deadline, self.sent) = (deadline, 0);
+        if let Ok(mut denied) = self.denied.lock() {
+            denied.clear();
+        }
+    }
+
+    /// What the call that ended was refused, in words for the operator: the guest itself only hears that it was.
+    pub(crate) fn denied(&self) -> Vec<String> {
+        self.denied.lock().map(|denied| denied.clone()).unwrap_or_default()
+    }
+
+    fn admit(&mut self, request: &Request<WasiBody>) -> Result<(), Denied> {
+        self.sent += 1;
+        if self.sent > MAX_A_CALL || Arc::strong_count(&self.under_way) > MAX_AT_ONCE {
+            return Err(Denied(format!(
+                "more than {MAX_AT_ONCE} requests at once, or {MAX_A_CALL} in one call"
+            )));
+        }
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(Denied(format!(
+                "a request to {host} has credentials in its URL: send them in a header"
+            )));
+        }
+        let tls = uri.scheme() != Some(&http::uri::Scheme::HTTP);
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        self.outgoing.check(&Target { tls, host: &host, port, method: request.method().as_str() })
+    }
+}
+
+type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let note = self.denied.clone();
+        let deny = move |reason: String| {
+            if let Ok(mut denied) = note.lock()
+                && denied.len() < 8
+            {
+                denied.push(reason);
+            }
+        };
+        if let Err(Denied(reason)) = self.admit(&request) {
+            deny(reason);
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        }
+        let (outgoing, deadline, turn) = (self.outgoing.clone(), self.deadline, self.under_way.clone());
+        Box::new(async move {
+            let _turn = turn;
+            let wanted = options.and_then(|options| options.first_byte_timeout).unwrap_or(Duration::MAX);
+            let left = deadline.saturating_duration_since(Instant::now()).min(wanted);
+            let sent = tokio::time::timeout(left, exchange(&outgoing, request)).await;
+            let response =
+                sent.unwrap_or_else(|_| Err(Failed { error: Error::HttpResponseTimeout, why: None }));
+            let response = response.map_err(|failed| {
+                if let Some(why) = failed.why {
+                    deny(why);
+                }
+                failed.error
+            })?;
+            let body = response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            Ok((body, Box::new(async { Ok(()) }) as Box<_>))
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    why: Option<String>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, why: None }
+    }
+}
+
+/// One request and its whole response: so the deadline bounds the body, too, however slowly it drips, and no secret slips
+/// through between two pieces of it.
+async fn exchange(outgoing: &Arc<Outgoing>, request: Request<WasiBody>) -> Result<Response<Bytes>, Failed> {
+    let (mut head, body) = request.into_parts();
+    let body = Limited::new(body, MAX_BODY).collect().await;
+    let body = body.map_err(|_| Error::HttpRequestBodySize(Some(MAX_BODY as u64)))?.to_bytes();
+    for name in OURS {
+        head.headers.remove(name);
+    }
+    let mut used = Vec::new();
+    put_in(&outgoing.secrets, &mut head.headers, &mut used)?;
+    let mut response = match &outgoing.mock {
+        Some(mock) => mock.answer(&head, &body)?,
+        None => send(outgoing, head, body).await?,
+    };
+    take_out(&used, &mut response);
+    Ok(response)
+}
+
+fn put_in<'a>(
+    secrets: &'a Secrets,
+    headers: &mut HeaderMap,
+    used: &mut Vec<(&'a str, &'a str)>,
+) -> Result<(), Failed> {
+    for (name, value) in headers.iter_mut() {
+        let Some(revealed) = value.to_str().ok().and_then(|text| secrets.reveal(text, used)) else {
+            continue;
+        };
+        let mut revealed = HeaderValue::from_str(&revealed).map_err(|_| Failed {
+            error: Error::HttpRequestDenied,
+            why: Some(format!("the secret for the header {name} has characters that no header can have")),
+        })?;
+        revealed.set_sensitive(true);
+        *value = revealed;
+    }
+    Ok(())
+}
+
+fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>) {
+    for (placeholder, value) in used {
+        for header in response.headers_mut().values_mut() {
+            if let Some(clean) = replaced(header.as_bytes(), value.as_bytes(), placeholder.as_bytes()) {
+                *header = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
+            }
+        }
+        if let Some(clean) = replaced(response.body(), value.as_bytes(), placeholder.as_bytes()) {
+            *response.body_mut() = clean.into();
+        }
+    }
+    // Of the body as it was.
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+}
+
+/// `bytes` with each `from` made `to`; none where there is no `from` in it.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+    let find = |bytes: &[u8]| bytes.windows(from.len()).position(|window| window == from);
+    let mut at = find(bytes)?;
+    let (mut rest, mut clean) = (bytes, Vec::with_capacity(bytes.len()));
+    loop {
+        clean.extend_from_slice(&rest[..at]);
+        clean.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+        match find(rest) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    clean.extend_from_slice(rest);
+    Some(clean)
+}
+
+async fn send(
+    outgoing: &Arc<Outgoing>,
+    head: http::request::Parts,
+    body: Bytes,
+) -> Result<Response<Bytes>, Failed> {
+    let failed = |error: reqwest::Error| {
+        let why = chain(&error);
+        let error = match &error {
+            error if error.is_timeout() => Error::ConnectionTimeout,
+            error if error.is_connect() => Error::ConnectionRefused,
+            _ => Error::HttpProtocolError,
+        };
+        Failed { error, why: Some(why) }
+    };
+    let request = outgoing
+        .client()?
+        .request(head.method, head.uri.to_string())
+        .headers(head.headers)
+        .body(body)
+        .build()
+        .map_err(failed)?;
+    let mut response = outgoing.client()?.execute(request).await.map_err(failed)?;
+    let mut whole = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if whole.len() + chunk.len() > MAX_BODY {
+            let why = Some(format!("a response has more than {MAX_BODY} bytes"));
+            return Err(Failed { error: Error::HttpResponseBodySize(Some(MAX_BODY as u64)), why });
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    let mut answer = Response::new(Bytes::from(whole));
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    Ok(answer)
+}
+
+/// An error with its causes. Its URL is the guest's own, in which no secret stands.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Scripted answers instead of the network, for `plugin test`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub struct HttpMock(Vec<MockExchange>);
+
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MockExchange {
+    #[serde(default = "get")]
+    method: String,
+    url: String,
+    /// What the request must have; secrets are in.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(default)]
+    response_headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: serde_json::Value,
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+fn ok() -> u16 {
+    200
+}
+
+impl HttpMock {
+    fn answer(&self, head: &http::request::Parts, body: &Bytes) -> Result<Response<Bytes>, Failed> {
+        let _ = body;
+        let (method, url) = (head.method.as_str(), head.uri.to_string());
+        let has = |(name, value): (&String, &String)| {
+            head.headers.get(name).is_some_and(|shown| shown.as_bytes() == value.as_bytes())
+        };
+        let found = self.0.iter().find(|one| {
+            one.method.eq_ignore_ascii_case(method) && one.url == url && one.headers.iter().all(has)
+        });
+        let Some(found) = found else {
+            let why = Some(format!("no mocked answer fits {method} {url} with its headers"));
+            return Err(Failed { error: Error::DestinationNotFound, why });
+        };
+        let text = match &found.body {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text.clone(),
+            json => json.to_string(),
+        };
+        let mut response = Response::builder().status(found.status);
+        for (name, value) in &found.response_headers {
+            response = response.header(name, value);
+        }
+        response.body(text.into()).map_err(|error| Failed {
+            error: Error::InternalError(None),
+            why: Some(format!("the mocked answer to {method} {url} is no HTTP: {error}")),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<HostRule> {
+        texts.iter().map(|text| serde_json::from_value((*text).into()).unwrap()).collect()
+    }
+
+    fn outgoing(asked: &[&str], granted: &[&str]) -> Outgoing {
+        Outgoing::new("source s".into(), rules(asked), rules(granted), Secrets::default(), None)
+    }
+
+    fn check(outgoing: &Outgoing, host: &str) -> Result<(), String> {
+        let target = Target { tls: true, host, port: 443, method: "GET" };
+        outgoing.check(&target).map_err(|Denied(reason)| reason)
+    }
+
+    #[test]
+    fn both_must_say_yes() {
+        let both = outgoing(&["a.example", "b.example"], &["a.example", "c.example"]);
+        assert_eq!(check(&both, "a.example"), Ok(()));
+        assert!(check(&both, "b.example").unwrap_err().contains("add the host to `allow_hosts` of source s"));
+        assert!(check(&both, "c.example").unwrap_err().contains("not asked for"));
+    }
+
+    #[test]
+    fn addresses_that_are_not_public_are_granted_one_by_one() {
+        let named = outgoing(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1"]);
+        assert_eq!(check(&named, "10.0.0.1"), Ok(()));
+        assert!(check(&named, "10.0.0.2").is_err());
+        let found: Vec<SocketAddr> =
+            ["10.0.0.1:0", "10.0.0.2:0", "1.1.1.1:0", "[::1]:0"].map(|a| a.parse().unwrap()).into();
+        // What a name resolves to, when an attacker answers for it.
+        assert_eq!(permitted(&found, &rules(&["a.example"])), [found[2]]);
+        assert_eq!(permitted(&found, &rules(&["a.example", "10.0.0.1"])), [found[0], found[2]]);
+    }
+
+    #[test]
+    fn secrets_go_into_headers_and_do_not_come_back() {
+        let secrets = Secrets::new([("${KEY}".to_owned(), "s3cret".to_owned())]);
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer ${KEY}"));
+        headers.insert("x-other", HeaderValue::from_static("${OTHER}"));
+        let mut used = Vec::new();
+        assert!(put_in(&secrets, &mut headers, &mut used).is_ok());
+        assert_eq!(headers["authorization"], "Bearer s3cret");
+        assert!(headers["authorization"].is_sensitive());
+        assert_eq!(headers["x-other"], "${OTHER}", "another source's is a text like any other");
+        let mut response = Response::new(Bytes::from_static(b"you said s3cret, s3cre, s3crets3cret"));
+        response.headers_mut().insert("echo", HeaderValue::from_static("a s3cret"));
+        take_out(&used, &mut response);
+        assert_eq!(&response.body()[..], b"you said ${KEY}, s3cre, ${KEY}${KEY}");
+        assert_eq!(response.headers()["echo"], "a ${KEY}");
+        assert_eq!(format!("{secrets:?}"), "{\"${KEY}\"}");
+    }
+
+    #[test]
+    fn a_secret_that_would_be_two_headers_is_refused() {
+        let secrets = Secrets::new([("${KEY}".to_owned(), "a\r\nevil: 1".to_owned())]);
+        let mut headers = HeaderMap::new();
+        headers.insert("x", HeaderValue::from_static("${KEY}"));
+        let refused = put_in(&secrets, &mut headers, &mut Vec::new()).unwrap_err();
+        assert!(refused.why.unwrap().contains("header x"));
+    }
+}

@@ -1,0 +1,147 @@
+//! What happened to plugins: every attempt to bring a version in, step by step, and the last failures of calls.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use watchkeeper_domain::Timestamp;
+
+/// Attempts that are kept of one plugin.
+pub(crate) const MAX_ATTEMPTS: usize = 20;
+
+/// Failures that are kept of one plugin, and how much of each.
+const MAX_FAILURES: usize = 20;
+const MAX_REASON: usize = 4 * 1024;
+
+/// One version's way from its file into service, or out of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub at: Timestamp,
+    /// What led to it: `start`, `added`, `replaced`, `rollback`, …
+    pub trigger: String,
+    /// Of the version, `sha256:…`; none where the file couldn't be read.
+    pub version: Option<String>,
+    pub outcome: Outcome,
+    /// Why, where it isn't what the operator wanted.
+    pub reason: Option<String>,
+    pub steps: Vec<Step>,
+    /// What the candidate read otherwise than the version in service.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub canary: Option<Canary>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It serves.
+    Live,
+    /// The version before serves on, or none.
+    Refused,
+    /// It served, and made way for the one before.
+    RolledBack,
+    /// Its file is gone; it serves on.
+    FileDeleted,
+    /// It serves no more.
+    Unloaded,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Live => "live",
+            Outcome::Refused => "refused",
+            Outcome::RolledBack => "rolled_back",
+            Outcome::FileDeleted => "file_deleted",
+            Outcome::Unloaded => "unloaded",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
+/// What was replayed, and what came out differently.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// Payloads and briefings that both versions read.
+    pub compared: usize,
+    /// Those that came out differently.
+    pub different: usize,
+    /// Those that the candidate alone failed on.
+    pub failed: usize,
+    /// The first of the differences, field by field.
+    pub differences: Vec<Difference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The source, or `prompt-builder`.
+    pub of: String,
+    /// The alert's id, or what else it is about.
+    pub item: String,
+    pub field: String,
+    pub before: String,
+    pub after: String,
+}
+
+/// Steps as they are taken.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    pub(crate) taken: Vec<Step>,
+    since: Instant,
+}
+
+impl Steps {
+    pub(crate) fn begin() -> Self {
+        Self { taken: Vec::new(), since: Instant::now() }
+    }
+
+    /// What was done since the last step.
+    pub(crate) fn took(&mut self, name: &str) {
+        self.noted(name, None);
+    }
+
+    pub(crate) fn noted(&mut self, name: &str, note: Option<String>) {
+        let ms = (self.since.elapsed().as_secs_f64() * 1e5).round() / 100.0;
+        self.taken.push(Step { name: name.into(), ms, note });
+        self.since = Instant::now();
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_secs_f64(self.taken.iter().map(|step| step.ms).sum::<f64>() / 1000.0)
+    }
+}
+
+/// A call that failed, with what the guest printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub at: Timestamp,
+    /// Plugin and source.
+    pub who: String,
+    pub reason: String,
+}
+
+/// The last of them.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Mutex<VecDeque<Failure>>);
+
+impl Failures {
+    pub(crate) fn note(&self, who: &str, reason: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if kept.len() == MAX_FAILURES {
+            kept.pop_front();
+        }
+        let reason = reason[..reason.floor_char_boundary(MAX_REASON)].to_owned();
+        kept.push_back(Failure { at: Timestamp::now(), who: who.to_owned(), reason });
+    }
+
+    pub(crate) fn last(&self) -> Vec<Failure> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+    }
+}

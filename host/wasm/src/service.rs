@@ -1,0 +1,413 @@
+//! One plugin in service: the version that is called, the sources that it serves, and how one version makes way for another.
+//!
+//! Invariant: one pointer says which version is called, for all exports and sources of the plugin together. A call keeps
+//! the version it began with; a version ends when its last call does.
+//!
+//! A version that has just come in is on trial: the one before is kept beside it, answers what the new one fails on, and
+//! comes back by itself when that is too often.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use watchkeeper_domain::Alert;
+use watchkeeper_domain::investigation::Briefing;
+use watchkeeper_domain::plugin::{Feed, Payload};
+
+use crate::bindings::v0_1::PluginError;
+use crate::limits::Limits;
+use crate::loader::{Interface, Plugin};
+use crate::pool::{CallError, Instance, Pool, Time};
+use crate::record::Failures;
+use crate::registry::BindError;
+use crate::source::SourceSpec;
+
+/// Briefings that are kept for the next version to be tried on.
+const BRIEFINGS: usize = 20;
+
+/// Bytes of payloads that are kept for one source.
+const RECENT_BYTES: usize = 4 << 20;
+
+/// When a version that came in counts as good, and when as bad.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Calls that the trial lasts.
+    pub calls: u32,
+    /// Failed ones among them that are forgiven.
+    pub allowed_failures: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { calls: 100, allowed_failures: 2 }
+    }
+}
+
+/// A version that is called rarely is not on trial for ever.
+pub(crate) const TRIAL: Duration = Duration::from_secs(600);
+
+/// What happened to a version in service.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something moved in the folder.
+    Notice,
+    RolledBack {
+        plugin: String,
+        version: String,
+        to: String,
+        reason: String,
+    },
+    /// Its trial went well.
+    Proven {
+        plugin: String,
+        version: String,
+    },
+}
+
+/// One version, bound to the sources that it serves.
+pub(crate) struct Generation {
+    pub(crate) plugin: Arc<Plugin>,
+    sources: RwLock<HashMap<Arc<str>, Arc<Bound>>>,
+    prompts: Option<Pool>,
+    trial: ArcSwapOption<Trial>,
+}
+
+/// One source's instances, and how it wants to be fed.
+pub(crate) struct Bound {
+    pub(crate) pool: Pool,
+    pub(crate) feed: Feed,
+}
+
+struct Trial {
+    before: Arc<Generation>,
+    since: Instant,
+    calls: AtomicU32,
+    failures: AtomicU32,
+    terms: Terms,
+}
+
+impl Bound {
+    pub(crate) fn make(
+        plugin: &Arc<Plugin>,
+        spec: &SourceSpec,
+        failures: &Arc<Failures>,
+    ) -> Result<Arc<Self>, BindError> {
+        let has_one_of = |wanted: [Interface; 2]| wanted.iter().any(|interface| plugin.has(*interface));
+        if !plugin.has(Interface::Source) || !has_one_of([Interface::Parser, Interface::Poller]) {
+            let has: Vec<_> = plugin.interfaces.iter().map(|(interface, _)| interface.as_str()).collect();
+            let reason =
+                format!("plugin {} exports no source with a parser, only {}", plugin.name, has.join(", "));
+            return Err(BindError::Failed(reason));
+        }
+        let (pool, feed) = Pool::configured(spec, plugin.clone(), failures.clone())?;
+        let lacking = match &feed {
+            Feed::Poll { .. } if !plugin.has(Interface::Poller) => Some("poller"),
+            Feed::Webhook { .. } | Feed::Subscription { .. } if !plugin.has(Interface::Parser) => {
+                Some("parser")
+            }
+            _ => None,
+        };
+        match lacking {
+            Some(lacking) => {
+                let name = &plugin.name;
+                Err(BindError::Failed(format!(
+                    "plugin {name} wants to be fed so, but exports no {lacking}: {feed:?}"
+                )))
+            }
+            None => Ok(Arc::new(Self { pool, feed })),
+        }
+    }
+}
+
+impl Generation {
+    pub(crate) fn new(
+        plugin: Arc<Plugin>,
+        sources: HashMap<Arc<str>, Arc<Bound>>,
+        failures: &Arc<Failures>,
+    ) -> Self {
+        let prompts = plugin
+            .has(Interface::PromptBuilder)
+            .then(|| Pool::new(plugin.clone(), Limits::default(), failures.clone()));
+        Self { plugin, sources: RwLock::new(sources), prompts, trial: ArcSwapOption::empty() }
+    }
+
+    pub(crate) fn bound(&self, source: &str) -> Option<Arc<Bound>> {
+        self.sources.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(source).cloned()
+    }
+
+    pub(crate) fn all_bound(&self) -> Vec<(Arc<str>, Arc<Bound>)> {
+        let sources = self.sources.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        sources.iter().map(|(name, bound)| (name.clone(), bound.clone())).collect()
+    }
+
+    pub(crate) fn prompts(&self) -> Option<Pool> {
+        self.prompts.clone()
+    }
+
+    pub(crate) fn on_trial(&self) -> bool {
+        self.trial.load().is_some()
+    }
+
+    /// Every pool, for supervision.
+    pub(crate) fn pools(&self) -> Vec<(String, Pool)> {
+        let sources =
+            self.all_bound().into_iter().map(|(name, bound)| (name.to_string(), bound.pool.clone()));
+        let prompts = self.prompts().map(|pool| ("prompt-builder".to_owned(), pool));
+        sources.chain(prompts).collect()
+    }
+
+    fn set(&self, source: &str, bound: Option<Arc<Bound>>) {
+        let mut sources = self.sources.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match bound {
+            Some(bound) => sources.insert(source.into(), bound),
+            None => sources.remove(source),
+        };
+    }
+}
+
+/// The last payloads that a source's plugin read well.
+#[derive(Default)]
+pub(crate) struct Recent(Mutex<(VecDeque<Arc<Payload>>, usize)>);
+
+impl Recent {
+    pub(crate) fn push(&self, payload: &Arc<Payload>, most: usize) {
+        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (payloads, bytes) = &mut *kept;
+        *bytes += payload.body.len();
+        payloads.push_back(payload.clone());
+        while payloads.len() > most || *bytes > RECENT_BYTES && payloads.len() > 1 {
+            let Some(oldest) = payloads.pop_front() else { break };
+            *bytes -= oldest.body.len();
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Payload>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.iter().cloned().collect()
+    }
+}
+
+/// What a source brought: how to configure it, and what it read last.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) spec: SourceSpec,
+    pub(crate) recent: Arc<Recent>,
+}
+
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    /// None once it is unloaded.
+    live: ArcSwapOption<Generation>,
+    /// Held while the pointer moves, and no longer.
+    pointer: Mutex<()>,
+    /// Held while sources or versions change, which may take a while.
+    change: Mutex<BTreeMap<String, Served>>,
+    /// The same sources' specs, to be looked at meanwhile.
+    specs: RwLock<BTreeMap<String, SourceSpec>>,
+    briefings: Mutex<VecDeque<(Alert, Briefing)>>,
+    pub(crate) failures: Arc<Failures>,
+    events: SyncSender<Event>,
+}
+
+impl Slot {
+    pub(crate) fn new(plugin: Arc<Plugin>, events: SyncSender<Event>) -> Arc<Self> {
+        let failures = Arc::<Failures>::default();
+        let name = plugin.name.clone();
+        let generation = Generation::new(plugin, HashMap::new(), &failures);
+        Arc::new(Self {
+            name,
+            live: ArcSwapOption::from_pointee(generation),
+            pointer: Mutex::new(()),
+            change: Mutex::new(BTreeMap::new()),
+            specs: RwLock::default(),
+            briefings: Mutex::new(VecDeque::new()),
+            failures,
+            events,
+        })
+    }
+
+    pub(crate) fn live(&self) -> Option<Arc<Generation>> {
+        self.live.load_full()
+    }
+
+    /// The sources that it serves, held so that they don't change meanwhile.
+    pub(crate) fn served(&self) -> MutexGuard<'_, BTreeMap<String, Served>> {
+        self.change.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn specs(&self) -> Vec<SourceSpec> {
+        self.specs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).values().cloned().collect()
+    }
+
+    fn specs_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, SourceSpec>> {
+        self.specs.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn unloaded(&self) -> CallError {
+        CallError::Failed { plugin: self.name.clone(), reason: "it was unloaded; put its file back".into() }
+    }
+
+    /// Configures it for a source, and remembers to do so for each version to come.
+    pub(crate) fn bind(&self, spec: SourceSpec) -> Result<(Feed, Arc<Recent>), BindError> {
+        let mut served = self.served();
+        let live = self.live().ok_or_else(|| BindError::Failed(self.unloaded().to_string()))?;
+        let bound = Bound::make(&live.plugin, &spec, &self.failures)?;
+        // A version that might come back must know the source, too; if it can't, it won't be asked.
+        if let Some(trial) = &*live.trial.load()
+            && let Ok(bound) = Bound::make(&trial.before.plugin, &spec, &self.failures)
+        {
+            trial.before.set(&spec.name, Some(bound));
+        }
+        live.set(&spec.name, Some(bound.clone()));
+        let recent = served.get(&spec.name).map(|known| known.recent.clone()).unwrap_or_default();
+        self.specs_mut().insert(spec.name.clone(), spec.clone());
+        served.insert(spec.name.clone(), Served { spec, recent: recent.clone() });
+        Ok((bound.feed.clone(), recent))
+    }
+
+    pub(crate) fn unbind(&self, source: &str) {
+        self.served().remove(source);
+        self.specs_mut().remove(source);
+        if let Some(live) = self.live() {
+            live.set(source, None);
+            if let Some(trial) = &*live.trial.load() {
+                trial.before.set(source, None);
+            }
+        }
+    }
+
+    /// Puts a version into service; the good one before it is kept beside it while it is on trial.
+    pub(crate) fn swap(&self, next: Generation, terms: &Terms) {
+        let _moving = self.moving();
+        let before = self.live.load_full().map(|live| match &*live.trial.load() {
+            Some(trial) => trial.before.clone(),
+            None => live.clone(),
+        });
+        if let Some(before) = before.filter(|_| terms.calls > 0) {
+            next.trial.store(Some(Arc::new(Trial {
+                before,
+                since: Instant::now(),
+                calls: AtomicU32::new(0),
+                failures: AtomicU32::new(0),
+                terms: terms.clone(),
+            })));
+        }
+        self.live.store(Some(Arc::new(next)));
+    }
+
+    pub(crate) fn unload(&self) {
+        let _moving = self.moving();
+        self.live.store(None);
+    }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.pointer.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The version before, if this one is on trial.
+    pub(crate) fn before(&self) -> Option<Arc<Generation>> {
+        Some(self.live()?.trial.load().as_ref()?.before.clone())
+    }
+
+    /// One call into the version in service. What a version on trial fails on, the one before answers.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        pool_of: impl Fn(&Generation) -> Option<Pool>,
+        time: Time,
+        call: impl Fn(&mut Instance) -> wasmtime::Result<Result<T, PluginError>> + Clone + Send + 'static,
+    ) -> Result<T, CallError> {
+        let live = self.live().ok_or_else(|| self.unloaded())?;
+        let pool = pool_of(&live).ok_or_else(|| self.unloaded())?;
+        let Some(trial) = live.trial.load_full() else { return pool.call(time, call).await };
+        let answer = pool.call(time, call.clone()).await;
+        match answer {
+            Err(error @ (CallError::Failed { .. } | CallError::Quarantined { .. })) => {
+                self.count_failure(&live, &trial, &error);
+                match pool_of(&trial.before) {
+                    Some(before) => before.call(time, call).await,
+                    None => Err(error),
+                }
+            }
+            answer => {
+                if trial.calls.fetch_add(1, Ordering::Relaxed) + 1 >= trial.terms.calls {
+                    self.prove(&live);
+                }
+                answer
+            }
+        }
+    }
+
+    fn count_failure(&self, live: &Arc<Generation>, trial: &Arc<Trial>, error: &CallError) {
+        let failures = trial.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures > trial.terms.allowed_failures {
+            let calls = trial.calls.load(Ordering::Relaxed) + failures;
+            self.roll_back(
+                live,
+                trial,
+                &format!("{failures} of its first {calls} calls failed, the last: {error}"),
+            );
+        }
+    }
+
+    fn roll_back(&self, live: &Arc<Generation>, trial: &Arc<Trial>, reason: &str) {
+        let moving = self.moving();
+        // Of several calls that failed at once, one does it; and a newer version may be in service already.
+        if !self.live.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+            return;
+        }
+        self.live.store(Some(trial.before.clone()));
+        drop(moving);
+        self.tell(Event::RolledBack {
+            plugin: self.name.clone(),
+            version: live.plugin.version.clone(),
+            to: trial.before.plugin.version.clone(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Its trial is over; the version before ends with its last call.
+    pub(crate) fn prove(&self, live: &Arc<Generation>) {
+        if live.trial.swap(None).is_some() {
+            let (plugin, version) = (self.name.clone(), live.plugin.version.clone());
+            self.tell(Event::Proven { plugin, version });
+        }
+    }
+
+    /// A trial that went well for long enough is over, also where there were few calls.
+    pub(crate) fn end_old_trial(&self) {
+        let Some(live) = self.live() else { return };
+        let old = |trial: &Trial| trial.since.elapsed() > TRIAL && trial.calls.load(Ordering::Relaxed) > 0;
+        if live.trial.load().as_ref().is_some_and(|trial| old(trial)) {
+            self.prove(&live);
+        }
+    }
+
+    /// Nobody waits here: where the record can't keep up, it lacks a line, and the log has it.
+    fn tell(&self, event: Event) {
+        match &event {
+            Event::RolledBack { plugin, version, to, reason } => {
+                metrics::counter!("agent_plugin_rollbacks_total", "plugin" => plugin.clone()).increment(1);
+                tracing::error!(%plugin, %version, %to, %reason, "a plugin's new version failed; the one before is back");
+            }
+            Event::Notice => {}
+            Event::Proven { plugin, version } => {
+                tracing::info!(%plugin, %version, "a plugin's new version is proven")
+            }
+        }
+        let _ = self.events.try_send(event);
+    }
+
+    pub(crate) fn remember(&self, alert: &Alert, briefing: &Briefing) {
+        let mut kept = self.briefings.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if kept.len() == BRIEFINGS {
+            kept.pop_front();
+        }
+        kept.push_back((alert.clone(), briefing.clone()));
+    }
+
+    pub(crate) fn briefings(&self) -> Vec<(Alert, Briefing)> {
+        self.briefings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! Strikes, quarantine, release: what keeps a plugin that fails again and again from eating its host's time.
+//!
+//! Each failed call is a strike, each good one forgives them all. At [`STRIKES`] in a row the plugin is quarantined for that
+//! source: its payloads are kept as dead letters without asking it. Once the quarantine is over, one call is let through;
+//! if that fails, too, the next quarantine lasts twice as long.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Failures in a row.
+pub(crate) const STRIKES: u32 = 10;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// One plugin in one source. Calls that go well cost one look at a counter.
+#[derive(Debug, Default)]
+pub(crate) struct Supervisor {
+    strikes: AtomicU32,
+    quarantine: Mutex<Option<Quarantine>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Quarantine {
+    pub(crate) until: Instant,
+    pub(crate) lasts: Duration,
+    /// Of the failure that led to it.
+    pub(crate) reason: String,
+    /// A call is under way that decides whether it ends.
+    probing: bool,
+}
+
+/// What a failure led to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Strike(u32),
+    /// For so long.
+    Quarantined(Duration),
+}
+
+impl Supervisor {
+    /// Whether a call may be made now. The quarantine that stands against it, if one does.
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Quarantine> {
+        if self.strikes.load(Ordering::Relaxed) < STRIKES {
+            return Ok(());
+        }
+        let mut quarantine = self.lock();
+        match quarantine.as_mut() {
+            None => Ok(()),
+            Some(standing) if now >= standing.until && !standing.probing => {
+                standing.probing = true;
+                Ok(())
+            }
+            Some(standing) => Err(standing.clone()),
+        }
+    }
+
+    /// Whether the last call failed.
+    pub(crate) fn has_strikes(&self) -> bool {
+        self.strikes.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether this ended a quarantine.
+    pub(crate) fn succeeded(&self) -> bool {
+        if self.strikes.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.strikes.store(0, Ordering::Relaxed);
+        self.lock().take().is_some()
+    }
+
+    pub(crate) fn failed(&self, now: Instant, reason: &str) -> Verdict {
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if strikes < STRIKES {
+            return Verdict::Strike(strikes);
+        }
+        self.strikes.store(STRIKES, Ordering::Relaxed);
+        let mut quarantine = self.lock();
+        let lasts = match &*quarantine {
+            // Calls that were under way when it began are not the probe that failed.
+            Some(standing) if !standing.probing => return Verdict::Strike(strikes),
+            Some(standing) => (standing.lasts * 2).min(LONGEST),
+            None => FIRST,
+        };
+        *quarantine =
+            Some(Quarantine { until: now + lasts, lasts, reason: reason.to_owned(), probing: false });
+        Verdict::Quarantined(lasts)
+    }
+
+    /// Forgets everything. Whether there was a quarantine.
+    pub(crate) fn release(&self) -> bool {
+        self.strikes.store(0, Ordering::Relaxed);
+        self.lock().take().is_some()
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<Quarantine> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Quarantine>> {
+        self.quarantine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn struck_out(supervisor: &Supervisor, now: Instant) {
+        for strike in 1..STRIKES {
+            assert_eq!(supervisor.failed(now, "trap"), Verdict::Strike(strike));
+            assert_eq!(supervisor.admit(now), Ok(()));
+        }
+        assert_eq!(supervisor.failed(now, "the last"), Verdict::Quarantined(FIRST));
+    }
+
+    #[test]
+    fn strikes_in_a_row_lead_to_quarantine_and_one_good_call_forgives_them() {
+        let (supervisor, now) = (Supervisor::default(), Instant::now());
+        for _ in 0..5 * STRIKES {
+            supervisor.failed(now, "trap");
+            supervisor.succeeded();
+        }
+        struck_out(&supervisor, now);
+        assert_eq!(supervisor.admit(now).unwrap_err().reason, "the last");
+    }
+
+    #[test]
+    fn one_call_probes_and_each_failed_probe_doubles_the_time() {
+        let (supervisor, mut now) = (Supervisor::default(), Instant::now());
+        struck_out(&supervisor, now);
+        let mut lasts = FIRST;
+        for _ in 0..12 {
+            assert!(supervisor.admit(now + lasts - Duration::from_millis(1)).is_err());
+            now += lasts;
+            assert_eq!(supervisor.admit(now), Ok(()));
+            assert!(supervisor.admit(now).is_err(), "one probe at a time");
+            lasts = (lasts * 2).min(LONGEST);
+            assert_eq!(supervisor.failed(now, "again"), Verdict::Quarantined(lasts));
+        }
+        assert_eq!(lasts, LONGEST);
+        now += lasts;
+        assert_eq!(supervisor.admit(now), Ok(()));
+        assert!(supervisor.succeeded());
+        assert_eq!(supervisor.admit(now), Ok(()));
+        assert_eq!(supervisor.failed(now, "trap"), Verdict::Strike(1));
+    }
+
+    #[test]
+    fn calls_that_were_under_way_do_not_prolong_it() {
+        let (supervisor, now) = (Supervisor::default(), Instant::now());
+        struck_out(&supervisor, now);
+        assert_eq!(supervisor.failed(now, "late"), Verdict::Strike(STRIKES + 1));
+        assert_eq!(supervisor.quarantine().unwrap().lasts, FIRST);
+        assert!(supervisor.release());
+        assert_eq!(supervisor.admit(now), Ok(()));
+    }
+}
