@@ -12,5 +12,7 @@ mod wiring;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // An error says that there is one already, and there may be but one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run()
 }
