@@ -22,7 +22,7 @@ use watchkeeper_domain::tool::Tool;
 use watchkeeper_flow::escalate;
 use watchkeeper_flow::ingest::{Ingest, Source};
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
-use watchkeeper_wasm::{BindError, Binding, Entry, Registry, Runtime};
+use watchkeeper_wasm::{BindError, Binding, Entry, Registry, Runtime, Trust};
 
 use crate::config::{Auth, Config, Problem, SourceFile};
 use crate::http::{self, ClientLimit, Doors, RESERVED, Readiness};
@@ -54,8 +54,9 @@ impl DataLock {
 }
 
 /// A plugin runtime whose compiled code lies in the data folder.
-pub fn runtime(data: &Path) -> Result<Runtime> {
-    Runtime::new(Some(data.join(CODE))).map_err(anyhow::Error::msg)
+pub fn runtime(data: &Path, trust: Trust) -> Result<Runtime> {
+    let runtime = Runtime::new(Some(data.join(CODE))).map_err(anyhow::Error::msg)?;
+    Ok(runtime.with_trust(trust))
 }
 
 pub fn plugins(runtime: &Runtime, folder: &Path) -> Result<Registry> {
@@ -255,6 +256,7 @@ impl Host {
     /// Opens everything, and serves from here on.
     pub async fn start(
         config: Config,
+        trust: Trust,
         plugin_folder: &Path,
         data: &Path,
         listen: SocketAddr,
@@ -280,7 +282,7 @@ impl Host {
         }
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data)?);
-        let runtime = runtime(data)?;
+        let runtime = runtime(data, trust)?;
         let registry = Arc::new(plugins(&runtime, plugin_folder)?);
         let sources = Sources::bind(&config.sources, &registry, open);
         announce(&registry, &sources);

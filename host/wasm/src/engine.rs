@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, Engine, OptLevel};
 
+use crate::trust::Trust;
+
 /// How often running guests are asked whether their time is over.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
@@ -18,6 +20,8 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
+    /// Which plugins are let in; all, unless told otherwise.
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl Runtime {
@@ -30,7 +34,12 @@ impl Runtime {
             .max_wasm_stack(STACK);
         let engine = Engine::new(&config).map_err(|error| format!("no WebAssembly engine: {error:#}"))?;
         tick(&engine)?;
-        Ok(Self { engine, cache: cache.map(Arc::new) })
+        Ok(Self { engine, cache: cache.map(Arc::new), trust: Arc::default() })
+    }
+
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = Arc::new(trust);
+        self
     }
 }
 

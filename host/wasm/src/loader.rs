@@ -12,6 +12,7 @@ use crate::compiled;
 use crate::engine::{Runtime, ticks};
 use crate::guest::{self, Guest};
 use crate::limits::Limits;
+use crate::trust::Vouched;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -74,6 +75,7 @@ pub struct Plugin {
     pub path: PathBuf,
     /// SHA-256 of the file, in hex.
     pub digest: String,
+    pub vouched: Vouched,
     /// Bytes of the file.
     pub size: u64,
     /// With the version that each was built against.
@@ -106,6 +108,7 @@ impl Plugin {
         let name = name(path).map_err(refuse)?;
         check_header(&bytes).map_err(refuse)?;
         let digest = compiled::digest(&bytes);
+        let vouched = runtime.trust.check(&name, path, &bytes, &digest).map_err(refuse)?;
         let (component, from_cache) = compile(runtime, &bytes, &digest).map_err(refuse)?;
         let (interfaces, imports) = describe(runtime, &component).map_err(refuse)?;
         let (pre, exports) = link(runtime, &component, &interfaces).map_err(refuse)?;
@@ -115,6 +118,7 @@ impl Plugin {
             name,
             path,
             digest,
+            vouched,
             size,
             interfaces,
             imports,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ConfigDir, DataDir, Ended, Listen, PluginsDir};
+use super::{ConfigDir, DataDir, Ended, Listen, Locked, PluginsDir};
 use crate::config::Environment;
 use crate::wiring::Host;
 
@@ -14,6 +14,8 @@ pub(super) struct Options {
     config: ConfigDir,
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    locked: Locked,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -26,8 +28,10 @@ pub(super) struct Options {
 pub(super) async fn run(options: Options) -> Result<Ended> {
     let _ = options.json;
     let config = options.config.load(&Environment::of_process())?;
+    let trust = config.trust(options.locked.locked);
     let host =
-        Host::start(config, &options.plugins.plugins, &options.data.data, options.listen.listen).await?;
+        Host::start(config, trust, &options.plugins.plugins, &options.data.data, options.listen.listen)
+            .await?;
     told_to_stop().await?;
     host.stop().await;
     Ok(Ended::Well)
