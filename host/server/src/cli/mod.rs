@@ -8,6 +8,8 @@ mod investigate;
 mod list;
 mod plugin;
 mod plugin_lock;
+#[cfg(feature = "oci")]
+mod plugin_pull;
 mod replay;
 mod serve;
 

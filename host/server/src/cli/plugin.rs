@@ -25,6 +25,12 @@ pub(super) enum Command {
     Test(TestOptions),
     /// Pin the plugins of the folder, as they are now, in plugins.lock
     Lock(plugin_lock::Options),
+    /// Fetch a plugin from an OCI registry into the folder
+    #[cfg(feature = "oci")]
+    Pull(super::plugin_pull::PullOptions),
+    /// Put a plugin into an OCI registry
+    #[cfg(feature = "oci")]
+    Push(super::plugin_pull::PushOptions),
 }
 
 #[derive(Args)]
@@ -77,6 +83,10 @@ pub(super) fn run(command: &Command) -> Result<Ended> {
         }
         Command::Test(options) => test(&runtime, options),
         Command::Lock(options) => plugin_lock::run(runtime, options),
+        #[cfg(feature = "oci")]
+        Command::Pull(options) => super::plugin_pull::pull(runtime, options),
+        #[cfg(feature = "oci")]
+        Command::Push(options) => super::plugin_pull::push(&runtime, options),
     }
 }
 
