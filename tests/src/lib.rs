@@ -16,6 +16,7 @@ pub mod payload;
 mod peers;
 mod process;
 mod random;
+mod registry;
 mod setup;
 mod wait;
 
@@ -27,6 +28,7 @@ pub use metrics::Metrics;
 pub use peers::{not_run, require};
 pub use process::Ran;
 pub use random::Random;
+pub use registry::{Layout, Registry, Security, digest};
 pub use setup::{Setup, Site, plugin_file};
 pub use wait::{PATIENCE, wait};
 

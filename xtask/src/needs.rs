@@ -11,8 +11,13 @@ const WASM: &str = "wasm32-wasip2";
 /// The runner of tests; known to build with this toolchain.
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
-/// Servers that tests talk to: the program, and Debian's package that has it.
-const SERVERS: [(&str, &str); 1] = [("prometheus-alertmanager", "prometheus-alertmanager")];
+/// Servers that tests talk to, and programs that they use: the program, and Debian's package that has it.
+const SERVERS: [(&str, &str); 4] = [
+    ("docker-registry", "docker-registry"),
+    ("minisign", "minisign"),
+    ("openssl", "openssl"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
+];
 
 pub(crate) fn wasm_target() -> Result<()> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).output();

@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod escalation;
+#[cfg(feature = "oci")]
+pub mod registry;
 pub mod store;
 pub mod tool;

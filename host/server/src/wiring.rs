@@ -23,7 +23,7 @@ use watchkeeper_domain::tool::Tool;
 use watchkeeper_flow::escalate;
 use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
-use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime};
+use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime, Trust};
 
 use crate::config::{Config, Environment};
 use crate::http::{self, ClientLimit, Doors, Readiness};
@@ -67,8 +67,9 @@ impl DataLock {
 }
 
 /// A plugin runtime whose compiled code lies in the data folder.
-pub fn runtime(data: &Path) -> Result<Runtime> {
-    Runtime::new(Some(data.join(CODE))).map_err(anyhow::Error::msg)
+pub fn runtime(data: &Path, trust: Trust) -> Result<Runtime> {
+    let runtime = Runtime::new(Some(data.join(CODE))).map_err(anyhow::Error::msg)?;
+    Ok(runtime.with_trust(trust))
 }
 
 pub fn plugins(runtime: &Runtime, folder: &Path) -> Result<Registry> {
@@ -144,7 +145,12 @@ pub struct Place<'a> {
 
 impl Host {
     /// Opens everything, and serves from here on.
-    pub async fn start(config: Config, environment: Environment, place: Place<'_>) -> Result<Self> {
+    pub async fn start(
+        config: Config,
+        environment: Environment,
+        trust: Trust,
+        place: Place<'_>,
+    ) -> Result<Self> {
         let Place { plugins: plugin_folder, data, listen, prune } = place;
         let lock = DataLock::take(data)?.with_context(|| {
             format!(
@@ -167,7 +173,7 @@ impl Host {
         }
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data)?);
-        let runtime = runtime(data)?;
+        let runtime = runtime(data, trust)?;
         let options =
             PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
         let registry = Registry::open(&runtime, plugin_folder, options, Some(&data.join(PLUGINS)));

@@ -10,6 +10,7 @@ use wasmtime::{Config, Engine, OptLevel};
 
 use crate::bindings::v0_1;
 use crate::guest::{self, Guest};
+use crate::trust::Trust;
 
 /// How often running guests are asked whether their time is over.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -32,6 +33,8 @@ pub struct Runtime {
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
+    /// Which plugins are let in; all, unless told otherwise.
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl Runtime {
@@ -49,7 +52,13 @@ impl Runtime {
             .and_then(|()| v0_1::link(&mut linker))
             .map_err(|error| format!("the host can't link: {error:#}"))?;
         let (linker, cache) = (Arc::new(linker), cache.map(Arc::new));
-        Ok(Self { engine, linker, cache, fetches: Arc::new(Semaphore::new(FETCHES)) })
+        let fetches = Arc::new(Semaphore::new(FETCHES));
+        Ok(Self { engine, linker, cache, fetches, trust: Arc::default() })
+    }
+
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = Arc::new(trust);
+        self
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loader::{Candidate, Refusal};
 use crate::record::{Attempt, MAX_ATTEMPTS};
+use crate::trust;
 
 /// Good versions that are kept of one plugin: the one in service and those it can be rolled back to.
 const GOOD: usize = 3;
@@ -121,6 +122,12 @@ impl Kept {
             Some(text) => write(&file.with_extension("yaml"), text.as_bytes()),
             None => Ok(()),
         });
+        // A copy is let in by the same rules as the file that it is of.
+        let signature = fs::read(trust::signature_file(&candidate.path));
+        let saved = saved.and_then(|()| match signature {
+            Ok(signature) => write(&trust::signature_file(&file), &signature),
+            Err(_) => Ok(()),
+        });
         if let Err(error) = saved {
             tracing::error!(file = %file.display(), %error, "a plugin's version can't be kept; it can't be rolled back to after a restart");
         }
@@ -133,7 +140,7 @@ impl Kept {
         let file = folder.join(file_name(version));
         let bytes = fs::read(&file).map_err(|error| refuse(format!("its copy can't be read: {error}")))?;
         let sidecar = fs::read_to_string(file.with_extension("yaml")).ok();
-        let candidate = Candidate::of(path, bytes, sidecar)?;
+        let candidate = Candidate::of(path, &file, bytes, sidecar)?;
         match candidate.version == version {
             true => Ok(candidate),
             false => Err(refuse("its copy is damaged".into())),
@@ -145,8 +152,8 @@ impl Kept {
         let Some(Ok(entries)) = self.folder.as_ref().map(fs::read_dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
-            let is_copy = name.ends_with(".wasm") || name.ends_with(".yaml");
+            let stem = name.split_once('.').map_or(name.as_str(), |(stem, _)| stem);
+            let is_copy = [".wasm", ".yaml", ".minisig"].iter().any(|end| name.ends_with(end));
             let old = || {
                 let age = entry.metadata().and_then(|meta| meta.modified()).ok()?.elapsed().ok()?;
                 Some(age > 2 * crate::service::TRIAL)

@@ -31,6 +31,7 @@ mod service;
 mod source;
 mod status;
 mod supervisor;
+mod trust;
 
 pub use asks::{Asks, HostRule};
 pub use canary::Policy as CanaryPolicy;
@@ -43,3 +44,4 @@ pub use registry::{BindError, Binding, Entry, Options, Registry};
 pub use service::Terms;
 pub use source::SourceSpec;
 pub use status::{SourceStatus, Status};
+pub use trust::{Key, Pin, Pins, Trust, Vouched};

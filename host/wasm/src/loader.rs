@@ -16,6 +16,7 @@ use crate::engine::{Runtime, TICK};
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::record::Steps;
+use crate::trust::Vouched;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -76,6 +77,8 @@ pub(crate) struct Candidate {
     /// The file's stem: what `type` in a source's file names.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    /// Where it was read from: `path`, or a copy that is kept.
+    lies_at: PathBuf,
     bytes: Vec<u8>,
     /// Of the `<name>.yaml` beside it.
     sidecar: Option<String>,
@@ -94,17 +97,23 @@ impl Candidate {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(refuse(format!("the .yaml file beside it can't be read: {error}"))),
         };
-        Self::of(path, bytes, sidecar)
+        Self::of(path, path, bytes, sidecar)
     }
 
-    pub(crate) fn of(path: &Path, bytes: Vec<u8>, sidecar: Option<String>) -> Result<Self, Refusal> {
+    pub(crate) fn of(
+        path: &Path,
+        lies_at: &Path,
+        bytes: Vec<u8>,
+        sidecar: Option<String>,
+    ) -> Result<Self, Refusal> {
         let name = name(path).map_err(|reason| Refusal { path: path.to_owned(), reason })?;
         let digest = compiled::digest(&bytes);
         let version = match &sidecar {
             Some(text) => format!("sha256:{digest}+{}", &compiled::digest(text.as_bytes())[..12]),
             None => format!("sha256:{digest}"),
         };
-        Ok(Self { name, path: path.to_owned(), bytes, sidecar, digest, version })
+        let (path, lies_at) = (path.to_owned(), lies_at.to_owned());
+        Ok(Self { name, path, lies_at, bytes, sidecar, digest, version })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -125,6 +134,7 @@ pub struct Plugin {
     pub digest: String,
     /// `sha256:…` of all that makes it what it is: the file, and the `.yaml` beside it, if there is one.
     pub version: String,
+    pub vouched: Vouched,
     /// Bytes of the file.
     pub size: u64,
     /// With the version that each was built against.
@@ -163,6 +173,8 @@ impl Plugin {
 
     fn make(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, String> {
         check_header(&candidate.bytes)?;
+        let Candidate { name, lies_at, bytes, digest, .. } = candidate;
+        let vouched = runtime.trust.check(name, lies_at, bytes, digest)?;
         let asks = Asks::of(&candidate.bytes, candidate.sidecar.as_deref())?;
         steps.took("check");
         let (component, from_cache) = compile(runtime, &candidate.bytes, &candidate.digest)?;
@@ -175,6 +187,7 @@ impl Plugin {
             path: candidate.path.clone(),
             digest: candidate.digest.clone(),
             version: candidate.version.clone(),
+            vouched,
             size: candidate.bytes.len() as u64,
             interfaces,
             imports,

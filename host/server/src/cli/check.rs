@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use watchkeeper_wasm::{Entry, Runtime};
 
-use super::{ConfigDir, Ended, Listen, Output, PluginsDir, print_json};
+use super::{ConfigDir, Ended, Listen, Locked, Output, PluginsDir, print_json};
 use crate::config::Environment;
 use crate::render::Table;
 use crate::sources::{SourceStatus, Sources};
@@ -19,6 +19,8 @@ pub(super) struct Options {
     config: ConfigDir,
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    locked: Locked,
     #[command(flatten)]
     listen: Listen,
     #[command(flatten)]
@@ -39,7 +41,8 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         let listen = options.listen.listen;
         problems.push(format!("{listen} is beyond loopback, and server.api_token is not set"));
     }
-    let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?;
+    let trust = config.trust(options.locked.locked);
+    let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?.with_trust(trust);
     let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
     let entries = registry.entries();
     problems.extend(entries.iter().filter_map(|entry| match entry {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use watchkeeper_domain::store::{InvestigationQuery, Store};
 use watchkeeper_domain::{InvestigationId, Timestamp};
 
-use super::{ConfigDir, Ended, Listen, Output, PluginsDir, follow, serve};
+use super::{ConfigDir, Ended, Listen, Locked, Output, PluginsDir, follow, serve};
 use crate::config::{Config, Environment};
 use crate::wiring::{Host, Place};
 
@@ -29,6 +29,8 @@ pub(super) struct Options {
     config: ConfigDir,
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    locked: Locked,
     /// The folder of everything that is kept [default: a temporary one]
     #[arg(long, env = "WATCHKEEPER_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -81,8 +83,9 @@ async fn start(
         eprintln!("{listen} is taken; the demo listens on a free port.");
         listen.set_port(0);
     }
+    let trust = config.trust(options.locked.locked);
     let place = Place { plugins: &options.plugins.plugins, data, listen, prune: false };
-    Host::start(config, environment, place).await
+    Host::start(config, environment, trust, place).await
 }
 
 async fn investigate_sample(host: &Host, token: &str, output: &Output) -> Result<()> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use watchkeeper_domain::IncidentId;
 use watchkeeper_domain::investigation::State;
 
-use super::{ConfigDir, DataDir, Ended, Output, PluginsDir, follow};
+use super::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, follow};
 use crate::config::Environment;
 use crate::wiring::{self, DataLock};
 
@@ -20,6 +20,8 @@ pub(super) struct Options {
     config: ConfigDir,
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    locked: Locked,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -33,8 +35,8 @@ pub(super) async fn run(options: &Options) -> Result<Ended> {
     let (_stop, stopping) = watch::channel(false);
     if lock.is_some() {
         let config = options.config.load(&Environment::of_process())?;
-        let registry =
-            Arc::new(wiring::plugins(&wiring::runtime(&options.data.data)?, &options.plugins.plugins)?);
+        let runtime = wiring::runtime(&options.data.data, config.trust(options.locked.locked))?;
+        let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
         let investigator = wiring::investigator(&config, store.clone(), registry);
         tokio::spawn(async move {
             if let Err(error) = investigator.run(id, stopping).await {

@@ -7,21 +7,26 @@ mod gate;
 mod investigate;
 mod list;
 mod plugin;
+mod plugin_lock;
+#[cfg(feature = "oci")]
+mod plugin_pull;
 mod replay;
 mod serve;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_domain::store::Store;
+use watchkeeper_wasm::Trust;
 
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, FOLDER};
 use crate::query::Filters;
 
 /// Takes alerts from anywhere, keeps each one, and investigates the critical ones within standing orders.
@@ -86,14 +91,28 @@ struct ConfigDir {
 }
 
 impl ConfigDir {
-    /// A folder that was named must be there; the default one needn't.
     fn load(&self, environment: &Environment) -> Result<Config> {
-        let default = PathBuf::from("config");
-        match &self.config {
-            Some(folder) => Config::load(folder, environment),
-            None if default.is_dir() => Config::load(&default, environment),
-            None => Config::embedded(environment),
+        match self.is_built_in() {
+            false => Config::load(self.folder(), environment),
+            true => Config::embedded(environment),
         }
+    }
+
+    /// Which plugins `serve` lets in.
+    fn trust(&self, locked: bool) -> Result<Trust> {
+        match self.is_built_in() {
+            false => Config::trust_of(self.folder(), locked),
+            true => Ok(Config::embedded_trust(locked)),
+        }
+    }
+
+    /// A folder that was named must be there; the default one needn't.
+    fn is_built_in(&self) -> bool {
+        self.config.is_none() && !self.folder().is_dir()
+    }
+
+    fn folder(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(FOLDER))
     }
 }
 
@@ -102,6 +121,14 @@ struct PluginsDir {
     /// The folder of plugins
     #[arg(long, env = "WATCHKEEPER_PLUGINS", default_value = "plugins", value_name = "DIR")]
     plugins: PathBuf,
+}
+
+/// What any command keeps to that runs plugins on what is real.
+#[derive(Args)]
+struct Locked {
+    /// Load those plugins alone that plugins.lock, in the configuration's folder, pins
+    #[arg(long, env = "WATCHKEEPER_LOCKED", value_parser = FalseyValueParser::new())]
+    locked: bool,
 }
 
 #[derive(Args)]

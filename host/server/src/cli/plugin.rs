@@ -10,7 +10,7 @@ use watchkeeper_domain::Alert;
 use watchkeeper_domain::plugin::{Payload, Reading};
 use watchkeeper_wasm::{Entry, Plugin, Registry, Runtime};
 
-use super::{Ended, Output, PluginsDir, print_json};
+use super::{ConfigDir, Ended, Locked, Output, PluginsDir, plugin_lock, print_json};
 use crate::config::{Environment, SourceFile};
 use crate::render::{Table, safe};
 use crate::{sources, wiring};
@@ -23,12 +23,24 @@ pub(super) enum Command {
     Inspect(InspectOptions),
     /// Read a payload with a plugin, and print the alerts
     Test(TestOptions),
+    /// Pin the plugins of the folder, as they are now, in plugins.lock
+    Lock(plugin_lock::Options),
+    /// Fetch a plugin from an OCI registry into the folder
+    #[cfg(feature = "oci")]
+    Pull(super::plugin_pull::PullOptions),
+    /// Put a plugin into an OCI registry
+    #[cfg(feature = "oci")]
+    Push(super::plugin_pull::PushOptions),
 }
 
 #[derive(Args)]
 pub(super) struct ListOptions {
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
+    locked: Locked,
     #[command(flatten)]
     output: Output,
 }
@@ -37,6 +49,8 @@ pub(super) struct ListOptions {
 pub(super) struct InspectOptions {
     /// A component
     file: PathBuf,
+    #[command(flatten)]
+    config: ConfigDir,
     #[command(flatten)]
     output: Output,
 }
@@ -61,9 +75,18 @@ pub(super) struct TestOptions {
 pub(super) fn run(command: &Command) -> Result<Ended> {
     let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?;
     match command {
-        Command::List(options) => list(&runtime, options),
-        Command::Inspect(options) => inspect(&runtime, options),
+        Command::List(options) => {
+            list(&runtime.with_trust(options.config.trust(options.locked.locked)?), options)
+        }
+        Command::Inspect(options) => {
+            inspect(&runtime.with_trust(options.config.trust(false)?.lenient()), options)
+        }
         Command::Test(options) => test(&runtime, options),
+        Command::Lock(options) => plugin_lock::run(runtime, options),
+        #[cfg(feature = "oci")]
+        Command::Pull(options) => super::plugin_pull::pull(runtime, options),
+        #[cfg(feature = "oci")]
+        Command::Push(options) => super::plugin_pull::push(&runtime, options),
     }
 }
 
@@ -73,7 +96,7 @@ fn list(runtime: &Runtime, options: &ListOptions) -> Result<Ended> {
         let plugins: Vec<Value> = entries.iter().map(as_json).collect();
         print_json(&json!({ "plugins": plugins }))?;
     } else {
-        let mut table = Table::new(["PLUGIN", "STATE", "INTERFACES", "SIZE", "DIGEST"]);
+        let mut table = Table::new(["PLUGIN", "STATE", "INTERFACES", "SIZE", "DIGEST", "TRUST"]);
         for entry in &entries {
             table.row(match entry {
                 Entry::Loaded(plugin) => [
@@ -82,10 +105,11 @@ fn list(runtime: &Runtime, options: &ListOptions) -> Result<Ended> {
                     interfaces(plugin).join(", "),
                     plugin.size.to_string(),
                     plugin.digest[..12].into(),
+                    plugin_lock::trust(&plugin.vouched),
                 ],
                 Entry::Refused(refusal) => {
                     let name = refusal.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    [name, "refused".into(), refusal.reason.clone(), "-".into(), "-".into()]
+                    [name, "refused".into(), refusal.reason.clone(), "-".into(), "-".into(), "-".into()]
                 }
             });
         }
@@ -110,6 +134,8 @@ fn as_json(entry: &Entry) -> Value {
             "size": plugin.size,
             "digest": format!("sha256:{}", plugin.digest),
             "load_ms": plugin.load_time.as_millis() as u64,
+            "pin": plugin_lock::pin(&plugin.vouched),
+            "signed_by": plugin.vouched.signed_by,
         }),
         Entry::Refused(refusal) => json!({
             "file": refusal.path,
@@ -141,6 +167,7 @@ fn inspect(runtime: &Runtime, options: &InspectOptions) -> Result<Ended> {
     println!("size        {} bytes", plugin.size);
     println!("digest      sha256:{}", plugin.digest);
     println!("load        {} ms", plugin.load_time.as_millis());
+    println!("trust       {}", plugin_lock::trust(&plugin.vouched));
     Ok(Ended::Well)
 }
 

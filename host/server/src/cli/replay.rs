@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use watchkeeper_domain::store::{DeadLetter, PayloadId};
 use watchkeeper_flow::ingest::{Ingest, Source};
 
-use super::{ConfigDir, DataDir, Ended, Output, PluginsDir, print_json};
+use super::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, print_json};
 use crate::config::{Config, Environment};
 use crate::render::Table;
 use crate::{sources, wiring};
@@ -29,6 +29,8 @@ pub(super) struct Options {
     #[command(flatten)]
     plugins: PluginsDir,
     #[command(flatten)]
+    locked: Locked,
+    #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
     output: Output,
@@ -45,7 +47,8 @@ struct Replayed {
 pub(super) async fn run(options: &Options) -> Result<Ended> {
     let store = options.data.store()?;
     let config = options.config.load(&Environment::of_process())?;
-    let registry = wiring::plugins(&wiring::runtime(&options.data.data)?, &options.plugins.plugins)?;
+    let runtime = wiring::runtime(&options.data.data, config.trust(options.locked.locked))?;
+    let registry = wiring::plugins(&runtime, &options.plugins.plugins)?;
     let ingest = Ingest::new(store.clone(), config.host.correlation());
     let mut replayed = Vec::new();
     let mut after = options.payload.map(|id| PayloadId(id.0 - 1));

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ConfigDir, DataDir, Ended, Listen, PluginsDir};
+use super::{ConfigDir, DataDir, Ended, Listen, Locked, PluginsDir};
 use crate::config::Environment;
 use crate::wiring::{Host, Place};
 
@@ -14,6 +14,8 @@ pub(super) struct Options {
     config: ConfigDir,
     #[command(flatten)]
     plugins: PluginsDir,
+    #[command(flatten)]
+    locked: Locked,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -30,13 +32,14 @@ pub(super) async fn run(options: Options) -> Result<Ended> {
     let _ = options.json;
     let environment = Environment::of_process();
     let config = options.config.load(&environment)?;
+    let trust = config.trust(options.locked.locked);
     let place = Place {
         plugins: &options.plugins.plugins,
         data: &options.data.data,
         listen: options.listen.listen,
         prune: options.prune,
     };
-    let host = Host::start(config, environment, place).await?;
+    let host = Host::start(config, environment, trust, place).await?;
     told_to_stop().await?;
     host.stop().await;
     Ok(Ended::Well)

@@ -90,9 +90,7 @@ impl Default for Investigation {
 
 impl HostConfig {
     pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> Result<Self, Problem> {
-        // An empty file, or one of comments alone, is all defaults.
-        let parsed: Option<Self> = text::parse(file, text)?;
-        let mut config = parsed.unwrap_or_default();
+        let mut config = Self::read(file, text)?;
         if let Some(token) = &mut config.server.api_token {
             let key = "server.api_token";
             let expanded = environment.expand(token);
@@ -100,6 +98,13 @@ impl HostConfig {
         }
         config.check().map_err(|(key, reason)| Problem::of_key(file, text, key, reason))?;
         Ok(config)
+    }
+
+    /// With each `${NAME}` as it is written.
+    pub(super) fn read(file: &Path, text: &str) -> Result<Self, Problem> {
+        // An empty file, or one of comments alone, is all defaults.
+        let parsed: Option<Self> = text::parse(file, text)?;
+        Ok(parsed.unwrap_or_default())
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
@@ -195,6 +200,7 @@ mod tests {
             ("investigation:\n  severities: [urgent]\n", "w.yaml:2: ", "critical"),
             ("server:\n  rate_limit: {per_second: 0, burst: 1}\n", "w.yaml:2: ", "must be more than 0"),
             ("server:\n  api_token: ${NOPE}\n", "w.yaml:2: server.api_token: ", "set NOPE"),
+            ("plugins:\n  keys: [RWQ]\n", "w.yaml:2: plugins.keys[0]: ", "minisign.pub"),
             ("server: [\n", "w.yaml:", "server: "),
         ];
         for (text, place, words) in cases {

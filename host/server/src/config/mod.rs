@@ -13,10 +13,17 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use watchkeeper_domain::gate::{Gate, Policy};
+use watchkeeper_wasm::Trust;
+
+use plugins::Plugins;
 
 pub use host::{HostConfig, RateLimit};
+pub use plugins::{lock_file, read_pins, write_pins};
 pub use source::{Auth, SourceFile};
 pub use text::{Environment, Problem};
+
+/// Where the configuration is looked for, unless the command line names another folder.
+pub const FOLDER: &str = "config";
 
 const HOST_FILE: &str = "watchkeeper.yaml";
 const GATE_FILE: &str = "gate.yaml";
@@ -39,19 +46,19 @@ pub struct Config {
     pub sources: Vec<Result<SourceFile, Problem>>,
     /// What was left to defaults, for the log.
     pub notes: Vec<String>,
+    /// The file of pinned plugins, there or not.
+    lock: PathBuf,
 }
 
 impl Config {
     /// What the folder says. A file that isn't there is the built-in one.
     pub fn load(folder: &Path, environment: &Environment) -> Result<Self> {
-        if !folder.is_dir() {
-            bail!("{}: there is no such folder; create it, or name another with --config", folder.display());
-        }
+        must_be_folder(folder)?;
         let mut notes = Vec::new();
         let host = read_or(folder.join(HOST_FILE), embedded::HOST, &mut notes)?;
         let gate = read_or(folder.join(GATE_FILE), embedded::GATE, &mut notes)?;
         let sources = source_files(&folder.join(SOURCES), &mut notes)?;
-        let mut config = Self::of(&host, &gate, sources, notes, environment)?;
+        let mut config = Self::of(&host, &gate, sources, notes, lock_file(folder), environment)?;
         config.folder = Some(folder.to_owned());
         Ok(config)
     }
@@ -77,8 +84,26 @@ impl Config {
             &(built_in(GATE_FILE), embedded::GATE.to_owned()),
             vec![(built_in(&format!("{SOURCES}/{name}")), Ok(text.to_owned()))],
             vec!["the built-in configuration is used".into()],
+            lock_file(Path::new(FOLDER)),
             environment,
         )
+    }
+
+    /// Which plugins are let in; `locked` if the command line wants only those that are pinned.
+    pub fn trust(&self, locked: bool) -> Trust {
+        self.host.plugins.trust(self.lock.clone(), locked)
+    }
+
+    /// As [`Config::trust`], of `watchkeeper.yaml` alone, whatever the environment lacks: for commands that look at plugins.
+    pub fn trust_of(folder: &Path, locked: bool) -> Result<Trust> {
+        must_be_folder(folder)?;
+        let (file, text) = read_or(folder.join(HOST_FILE), embedded::HOST, &mut Vec::new())?;
+        Ok(HostConfig::read(&file, &text)?.plugins.trust(lock_file(folder), locked))
+    }
+
+    /// As [`Config::trust_of`], for what is built in.
+    pub fn embedded_trust(locked: bool) -> Trust {
+        Plugins::default().trust(lock_file(Path::new(FOLDER)), locked)
     }
 
     fn of(
@@ -86,13 +111,21 @@ impl Config {
         gate: &(PathBuf, String),
         sources: Vec<(PathBuf, std::io::Result<String>)>,
         notes: Vec<String>,
+        lock: PathBuf,
         environment: &Environment,
     ) -> Result<Self> {
         let host = HostConfig::parse(&host.0, &host.1, environment)?;
         let gate = Arc::new(parse_gate(&gate.0, &gate.1)?);
         let sources = parse_sources(sources, environment);
-        Ok(Self { host, gate, folder: None, sources, notes })
+        Ok(Self { host, gate, folder: None, sources, notes, lock })
     }
+}
+
+fn must_be_folder(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        bail!("{}: there is no such folder; create it, or name another with --config", folder.display());
+    }
+    Ok(())
 }
 
 fn parse_sources(
