@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -25,12 +26,11 @@ fn replace_with(site: &Site, plugin: &str, other: &str) {
     std::fs::copy(plugin_file(other), site.plugins_dir().join(plugin)).unwrap();
 }
 
-/// What `plugin list` says of the file.
-fn listed(site: &Site, arguments: &[&str], file: &str) -> Value {
-    let ran = site.run(&[&["plugin", "list", "--json"], arguments].concat());
-    let plugins = ran.json()["plugins"].as_array().unwrap().clone();
-    let of_file = |plugin: &&Value| plugin["file"].as_str().unwrap().ends_with(&format!("/{file}"));
-    plugins.iter().find(of_file).unwrap_or_else(|| panic!("{file}: {}", ran.said())).clone()
+/// What `plugin list` says of each file.
+fn listed(site: &Site) -> BTreeMap<String, Value> {
+    let plugins = site.run(&["plugin", "list", "--json"]).json()["plugins"].as_array().unwrap().clone();
+    let file = |plugin: &Value| plugin["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    plugins.into_iter().map(|plugin| (file(&plugin), plugin)).collect()
 }
 
 fn problems(ran: &Ran) -> String {
@@ -96,8 +96,9 @@ fn locked_loads_what_is_pinned_and_refuses_the_rest_before_it_is_compiled() {
     let new = ["isn't pinned", &added, "no `added`", "`watchkeeper plugin lock`"];
     complaints.unless_named("added", about("/added.wasm: "), &new);
     complaints.unless(said.lines().count() == 2, || format!("only two are refused:\n{said}"));
-    assert_eq!(listed(&site, &[], "memory.wasm")["pin"], "same");
-    assert_eq!(listed(&site, &[], "high-cpu.wasm")["state"], "refused");
+    let list = listed(&site);
+    assert_eq!(list["memory.wasm"]["pin"], "same");
+    assert_eq!(list["high-cpu.wasm"]["state"], "refused");
 
     let host = site.start();
     host.store(&webhook([firing("a", &[("alertname", "A")])]));
@@ -265,8 +266,9 @@ fn with_keys_only_what_one_of_them_signed_is_loaded() {
         complaints.unless_named(name, line, words);
     }
     complaints.unless(said.lines().count() == table.len(), || format!("only those are refused:\n{said}"));
+    let list = listed(&site);
     for (name, key) in [("valid", &ours), ("second-key", &other), ("prometheus", &ours)] {
-        let entry = listed(&site, &[], &format!("{name}.wasm"));
+        let entry = &list[&format!("{name}.wasm")];
         complaints.unless(entry["signed_by"] == **key, || format!("{name}: {entry:#}"));
     }
 
