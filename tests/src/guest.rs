@@ -104,3 +104,86 @@ pub fn hostile_core(version: &str, path: &str, mended: bool) -> String {
     (call $answer (i32.const 2048) (i32.const 1))))"#
     )
 }
+
+/// What a [`versioned`] guest does besides reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Fault {
+    #[default]
+    None,
+    /// Traps on every payload.
+    Traps,
+    /// Traps on the payloads after so many.
+    TrapsAfter(u32),
+    /// Refuses every configuration.
+    RefusesItsConfiguration,
+}
+
+/// A source at `path` whose parser makes an alert of each line of the payload: the line is its id, and its title and
+/// its description both are `version` (6 bytes).
+pub fn versioned(path: &str, version: &str, fault: Fault) -> Vec<u8> {
+    assert_eq!(version.len(), 6, "{version}");
+    let path_length = path.len();
+    let good = match fault {
+        Fault::None | Fault::RefusesItsConfiguration => u32::MAX,
+        Fault::Traps => 0,
+        Fault::TrapsAfter(good) => good,
+    };
+    // Of `result<feed, error>`: ok, webhook, path; or error, invalid-config with no key and the version as its reason.
+    let configured = match fault {
+        Fault::RefusesItsConfiguration => {
+            r#"(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 0))
+               (i32.store8 (i32.const 1032) (i32.const 0))
+               (i32.store (i32.const 1044) (i32.const 560)) (i32.store (i32.const 1048) (i32.const 6))"#
+        }
+        _ => "",
+    };
+    let core = format!(
+        r#"(module
+  (memory (export "memory") 32)
+  (global $free (mut i32) (i32.const 1048576))
+  (global $calls (mut i32) (i32.const 0))
+  (data (i32.const 1024) "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\02\00\00\{path_length:02x}\00\00\00")
+  (data (i32.const 512) "{path}")
+  (data (i32.const 560) "{version}")
+  (func (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get $new)))
+    (local.get $at))
+  (func (export "watchkeeper:plugin/source@0.1.0#configure") (param i32 i32) (result i32)
+    {configured}
+    (i32.const 1024))
+  (func (export "watchkeeper:plugin/parser@0.1.0#parse")
+    (param $body i32) (param $length i32) (param i32 i32 i32 i32 i32) (result i32)
+    (local $end i32) (local $start i32) (local $at i32) (local $alert i32)
+    (global.set $free (i32.const 1048576))
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    (if (i32.gt_u (global.get $calls) (i32.const {good})) (then unreachable))
+    (local.set $end (i32.add (local.get $body) (local.get $length)))
+    (local.set $start (local.get $body))
+    (local.set $at (local.get $body))
+    (local.set $alert (i32.const 8192))
+    (loop $bytes
+      (if (i32.or (i32.ge_u (local.get $at) (local.get $end)) (i32.eq (i32.load8_u (local.get $at)) (i32.const 10)))
+        (then
+          (i32.store (local.get $alert) (local.get $start))
+          (i32.store offset=4 (local.get $alert) (i32.sub (local.get $at) (local.get $start)))
+          (i32.store8 offset=8 (local.get $alert) (i32.const 0))
+          (i32.store offset=12 (local.get $alert) (i32.const 560))
+          (i32.store offset=16 (local.get $alert) (i32.const 6))
+          (i32.store offset=20 (local.get $alert) (i32.const 560))
+          (i32.store offset=24 (local.get $alert) (i32.const 6))
+          (i32.store8 offset=48 (local.get $alert) (i32.const 1))
+          (i64.store offset=56 (local.get $alert) (i64.const 1700000000000))
+          (local.set $alert (i32.add (local.get $alert) (i32.const 80)))
+          (local.set $start (i32.add (local.get $at) (i32.const 1)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $bytes (i32.le_u (local.get $at) (local.get $end))))
+    (i32.store8 (i32.const 1088) (i32.const 0))
+    (i32.store (i32.const 1096) (i32.const 8192))
+    (i32.store (i32.const 1100) (i32.div_u (i32.sub (local.get $alert) (i32.const 8192)) (i32.const 80)))
+    (i32.const 1088)))"#
+    );
+    let exports = ["watchkeeper:plugin/source@0.1.0", "watchkeeper:plugin/parser@0.1.0"];
+    component(WIT, &exports, &core)
+}

@@ -29,7 +29,7 @@ pub use peers::{not_run, require};
 pub use process::Ran;
 pub use random::Random;
 pub use registry::{Layout, Registry, Security, digest};
-pub use setup::{Setup, Site, plugin_file};
+pub use setup::{Setup, Site, guest_file, plugin_file};
 pub use wait::{PATIENCE, wait};
 
 /// What the sources of [`Setup::new`] want to be shown.

@@ -193,6 +193,15 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
+/// A plugin of `tests/guests`, built: in `WATCHKEEPER_TEST_GUESTS`, else in the workspace's `target/guests`.
+pub fn guest_file(name: &str) -> PathBuf {
+    let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests");
+    let folder = std::env::var_os("WATCHKEEPER_TEST_GUESTS").map_or_else(workspace, PathBuf::from);
+    let path = folder.join(format!("{name}.wasm"));
+    assert!(path.is_file(), "{}: not there; run `cargo xtask build` first", path.display());
+    path
+}
+
 /// A bundled plugin, built: in `WATCHKEEPER_TEST_PLUGINS`, else in the workspace's `plugins`.
 pub fn plugin_file(name: &str) -> PathBuf {
     let workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");

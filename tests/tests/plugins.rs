@@ -81,12 +81,12 @@ fn refused() -> Vec<Refused> {
         ),
         ("no-function.wasm", exporting(&[PARSER]), &["parser", "`parse`", "build it again"]),
         ("newer.wasm", newer, &["watchkeeper:plugin/", "@0.2.0", "0.1", "build it again"]),
-        ("extra-field.wasm", extra_field, &["source", "build it again"]),
-        ("extra-case.wasm", extra_case, &["parser", "build it again"]),
+        ("extra-field.wasm", extra_field, &["`webhook-feed` has `secret`", "build it again"]),
+        ("extra-case.wasm", extra_case, &["parser", "`severity` has `page`", "build it again"]),
         (
-            "outgoing-http.wasm",
-            importing("wasi:http/outgoing-handler@0.2.0"),
-            &["wasi:http/outgoing-handler@0.2.0", "granted"],
+            "incoming-http.wasm",
+            importing("wasi:http/incoming-handler@0.2.0"),
+            &["wasi:http/incoming-handler@0.2.0", "granted", "parser"],
         ),
         (
             "custom-import.wasm",

@@ -75,7 +75,21 @@ pub(crate) fn build_plugins() -> Result<()> {
             target().join("wasm32-wasip2/plugin").join(format!("plugin_{}.wasm", name.replace('-', "_")));
         put(&built, &root().join("plugins").join(format!("{name}.wasm")))?;
     }
-    Ok(())
+    build_guests()
+}
+
+/// Plugins that only tests load, into `target/guests`.
+fn build_guests() -> Result<()> {
+    let arguments =
+        ["build", "--locked", "--profile=plugin", "--target=wasm32-wasip2", "--package=guest-hostile"];
+    execute("cargo", &arguments)?;
+    let folder = guests();
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}: can't be created", folder.display()))?;
+    put(&target().join("wasm32-wasip2/plugin/guest_hostile.wasm"), &folder.join("hostile.wasm"))
+}
+
+pub(crate) fn guests() -> PathBuf {
+    target().join("guests")
 }
 
 /// Beside and renamed: a host that runs never sees half a file.

@@ -18,8 +18,9 @@ pub(crate) fn run() -> Result<()> {
     // Tests write here which of them could not run for want of a server.
     let folder = tempfile::tempdir()?;
     let not_run = folder.path().join("not-run");
-    let (binary, plugins) = (run::binary(Profile::Dev), root().join("plugins"));
-    let environment: [(&str, &OsStr); 3] = [
+    let (binary, plugins, guests) = (run::binary(Profile::Dev), root().join("plugins"), run::guests());
+    let environment: [(&str, &OsStr); 4] = [
+        ("WATCHKEEPER_TEST_GUESTS", guests.as_os_str()),
         ("WATCHKEEPER_NOT_RUN", not_run.as_os_str()),
         ("WATCHKEEPER_BIN", binary.as_os_str()),
         ("WATCHKEEPER_TEST_PLUGINS", plugins.as_os_str()),

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
+    /// What is to be seen of all plugins, as JSON.
+    Status,
     /// Back to the good version before.
     Rollback { plugin: String },
     /// Out of quarantine; what was rolled back may come again.
@@ -31,6 +33,7 @@ impl Order {
     /// In words, what came of it.
     pub fn carry_out(&self, registry: &Registry) -> Result<String, String> {
         match self {
+            Order::Status => serde_json::to_string(&registry.statuses()).map_err(|error| error.to_string()),
             Order::Rollback { plugin } => {
                 registry.rollback(plugin).map(|version| format!("{plugin} is back at {version}"))
             }

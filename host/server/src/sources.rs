@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use watchkeeper_domain::plugin::Feed;
 use watchkeeper_flow::ingest::{Ingest, Source};
 use watchkeeper_flow::investigate::Handle;
 use watchkeeper_flow::poll;
-use watchkeeper_wasm::{BindError, Binding, Registry};
+use watchkeeper_wasm::{BindError, Binding, Registry, SourceSpec};
 
 use crate::config::{Auth, Problem, SourceFile};
 use crate::http::RESERVED;
@@ -67,6 +68,8 @@ pub struct InService {
 /// What polled sources need.
 pub struct Polling {
     pub runtime: tokio::runtime::Handle,
+    /// Waited for when the host stops.
+    pub tasks: TaskTracker,
     pub ingest: Ingest,
     pub investigations: Handle,
 }
@@ -81,8 +84,13 @@ struct Bound {
     binding: Binding,
     feed: Feed,
     source: Arc<Source>,
-    /// Ends its poller when dropped.
-    _polls: Option<watch::Sender<bool>>,
+    poller: Option<Poller>,
+}
+
+struct Poller {
+    task: tokio::task::JoinHandle<()>,
+    /// Ends it when dropped.
+    _stop: watch::Sender<bool>,
 }
 
 pub struct Sources {
@@ -154,6 +162,8 @@ impl Sources {
     fn refresh(&mut self, file: &SourceFile) {
         if let Some(Entry { bound: Ok(bound), .. }) = self.entries.get(&file.file)
             && bound.binding.feed().as_ref() == Some(&bound.feed)
+            // One that was refused its credentials has ended; another version may know better.
+            && !bound.poller.as_ref().is_some_and(|poller| poller.task.is_finished())
         {
             return;
         }
@@ -172,11 +182,11 @@ impl Sources {
         let feed = binding.feed().ok_or_else(|| file.problem(None, "its plugin was unloaded just now"))?;
         self.check(file, &feed).inspect_err(|_| self.registry.unbind(&file.kind, &file.name))?;
         let source = Arc::new(Source::new(&file.name, binding.reader(), file.dedup_window));
-        let polls = match &feed {
+        let poller = match &feed {
             Feed::Poll { interval_ms } => self.poll(source.clone(), Duration::from_millis(*interval_ms)),
             Feed::Webhook { .. } | Feed::Subscription { .. } => None,
         };
-        Ok(Bound { binding, feed, source, _polls: polls })
+        Ok(Bound { binding, feed, source, poller })
     }
 
     fn check(&self, file: &SourceFile, feed: &Feed) -> Result<(), Problem> {
@@ -196,12 +206,12 @@ impl Sources {
         }
     }
 
-    fn poll(&self, source: Arc<Source>, interval: Duration) -> Option<watch::Sender<bool>> {
+    fn poll(&self, source: Arc<Source>, interval: Duration) -> Option<Poller> {
         let polling = self.polling.as_ref()?;
         let (stop, stopped) = watch::channel(false);
         let (ingest, investigations) = (polling.ingest.clone(), polling.investigations.clone());
-        polling.runtime.spawn(poll::run(source, interval, ingest, investigations, stopped));
-        Some(stop)
+        let polls = poll::run(source, interval, ingest, investigations, stopped);
+        Some(Poller { task: polling.tasks.spawn_on(polls, &polling.runtime), _stop: stop })
     }
 
     fn publish(&self) {
@@ -245,18 +255,20 @@ impl Sources {
 
     /// Says what became of each source that `before` didn't say already: nothing is left out in silence.
     pub fn announce(&self, before: &[SourceStatus]) {
-        for status in self.statuses() {
-            let known =
-                before.iter().any(|other| other.file == status.file && other.outcome == status.outcome);
+        let known = |status: &SourceStatus| {
+            before.iter().any(|other| other.file == status.file && other.outcome == status.outcome)
+        };
+        let now = self.statuses();
+        for status in now.iter().filter(|status| !known(status)) {
             match &status.outcome {
-                _ if known => {}
                 Ok(feed) => {
                     tracing::info!(source = %status.name, plugin = %status.kind, "source listens: {}", fed(feed));
                 }
                 Err(problem) => tracing::error!("source disabled: {problem}"),
             }
         }
-        if self.entries.values().all(|entry| entry.bound.is_err()) {
+        let same = !before.is_empty() && now.len() == before.len() && now.iter().all(known);
+        if !same && self.entries.values().all(|entry| entry.bound.is_err()) {
             tracing::warn!("no source is enabled, so no alert can arrive; see `watchkeeper check`");
         }
     }
@@ -264,7 +276,12 @@ impl Sources {
 
 /// The file's plugin, configured with its keys.
 pub fn bind(file: &SourceFile, registry: &Registry) -> Result<Binding, Problem> {
-    registry.bind(&file.kind, file.spec()).map_err(|error| match error {
+    bind_as(file, file.spec(), registry)
+}
+
+/// As [`bind`], with other surroundings than the file's.
+pub fn bind_as(file: &SourceFile, spec: SourceSpec, registry: &Registry) -> Result<Binding, Problem> {
+    registry.bind(&file.kind, spec).map_err(|error| match error {
         BindError::InvalidConfig { key, reason } => file.problem(key.as_deref(), reason),
         BindError::Failed(reason) => file.problem(None, reason),
     })
@@ -307,7 +324,9 @@ fn check_path(path: &str) -> Result<(), String> {
 }
 
 /// What tells two states of the sources' folder apart without reading its files.
-pub fn look(folder: &Path) -> Vec<(PathBuf, Option<std::time::SystemTime>, u64)> {
+pub type Look = Vec<(PathBuf, Option<std::time::SystemTime>, u64)>;
+
+pub fn look(folder: &Path) -> Look {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<_> = entries
         .flatten()

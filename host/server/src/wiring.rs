@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
-use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,8 +38,9 @@ const CODE: &str = "compiled-plugins";
 /// And what is remembered of them.
 pub const PLUGINS: &str = "plugins";
 
-/// How often it is looked whether source files changed, and whether the command line wants something.
+/// How often it is looked whether the command line wants something, and how many such looks later at the source files.
 const LOOK: Duration = Duration::from_millis(250);
+const FILES: u32 = 2;
 
 /// Payloads that are read back at the start, for the first new version of a plugin to be tried on.
 const PRIMED: u32 = 2000;
@@ -52,6 +52,11 @@ const LOCK: &str = "serve.lock";
 pub struct DataLock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl DataLock {
+    /// Whether a host works on the folder. One that was never worked on isn't created.
+    pub fn is_held(data: &Path) -> Result<bool> {
+        Ok(data.join(LOCK).exists() && Self::take(data)?.is_none())
+    }
+
     /// None if another process holds it.
     pub fn take(data: &Path) -> Result<Option<Self>> {
         std::fs::create_dir_all(data).with_context(|| format!("{}: can't be created", data.display()))?;
@@ -187,6 +192,7 @@ impl Host {
         let ingest = Ingest::new(store.clone(), config.host.correlation());
         let polling = Polling {
             runtime: tokio::runtime::Handle::current(),
+            tasks: tasks.clone(),
             ingest: ingest.clone(),
             investigations: investigations.clone(),
         };
@@ -206,6 +212,8 @@ impl Host {
             config: config.folder.clone(),
             environment,
             data: data.to_owned(),
+            // Not known, so they are read once more: they may have changed since.
+            files: sources::Look::new(),
         };
         tasks.spawn(keeper.run(stopping.clone()));
 
@@ -284,26 +292,27 @@ struct Keeper {
     config: Option<PathBuf>,
     environment: Environment,
     data: PathBuf,
+    /// What their folder looked like when they were read.
+    files: sources::Look,
 }
 
 impl Keeper {
     async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut changes = self.registry.changes();
-        let mut files = self.config.as_deref().map(|folder| sources::look(&Config::sources_folder(folder)));
         let mut this = self;
-        while !*stop.borrow() {
+        for look in 1_u32.. {
             let plugins_changed = tokio::select! {
                 changed = changes.changed() => changed.is_ok(),
                 _ = tokio::time::sleep(LOOK) => false,
                 _ = stop.changed() => return,
             };
-            let known = files.take();
             let looked = tokio::task::spawn_blocking(move || {
-                let now = this.look(plugins_changed, known);
-                (this, now)
+                orders::obey(&this.data.join(PLUGINS), &this.registry);
+                this.look(plugins_changed, look.is_multiple_of(FILES));
+                this
             });
             match looked.await {
-                Ok((keeper, now)) => (this, files) = (keeper, now),
+                Ok(keeper) => this = keeper,
                 Err(error) => {
                     tracing::error!(%error, "sources are no longer kept true to their files; restart the host");
                     return;
@@ -312,37 +321,35 @@ impl Keeper {
         }
     }
 
-    /// What the sources' folder looks like now.
-    fn look(&mut self, plugins_changed: bool, known: Option<Look>) -> Option<Look> {
-        orders::obey(&self.data.join(PLUGINS), &self.registry);
-        let folder = self.config.as_deref().map(Config::sources_folder);
-        let now = folder.as_deref().map(sources::look);
+    fn look(&mut self, plugins_changed: bool, at_files: bool) {
+        let config = self.config.as_deref().filter(|_| at_files);
+        let files = config.map(|config| sources::look(&Config::sources_folder(config)));
+        let files_changed = files.filter(|files| *files != self.files);
+        if files_changed.is_none() && !plugins_changed {
+            return;
+        }
         let before = self.sources.statuses();
-        match (self.config.as_deref(), now == known) {
-            (Some(config), false) => match Config::read_sources(config, &self.environment) {
-                Ok(files) => self.sources.reconcile(&files),
+        match (files_changed, config) {
+            (Some(files), Some(config)) => match Config::read_sources(config, &self.environment) {
+                Ok(read) => {
+                    self.sources.reconcile(&read);
+                    self.files = files;
+                }
                 Err(error) => tracing::error!("the sources stay as they are: {error:#}"),
             },
-            _ if plugins_changed => self.sources.refresh_all(),
-            _ => return now,
+            _ => self.sources.refresh_all(),
         }
         self.sources.announce(&before);
-        now
     }
 }
-
-type Look = Vec<(PathBuf, Option<std::time::SystemTime>, u64)>;
 
 /// `agent_alert_source_healthy`, once a minute.
 async fn watch_health(in_service: Arc<ArcSwap<InService>>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         for source in &in_service.load_full().sources {
-            let healthy = source.reader.check().await;
-            if let Err(error) = &healthy {
+            if let Err(error) = source.check().await {
                 tracing::warn!(source = %source.name, %error, "a source is not well");
             }
-            let value = if healthy.is_ok() { 1.0 } else { 0.0 };
-            gauge!("agent_alert_source_healthy", "source" => source.name.to_string()).set(value);
         }
         tokio::select! {
             _ = tokio::time::sleep(HEALTH) => {}

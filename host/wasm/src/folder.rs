@@ -18,6 +18,7 @@ use crate::asks;
 use crate::record::Steps;
 use crate::registry::Registry;
 use crate::service::Event;
+use crate::trust;
 
 /// Looked at this often without a notice, too: some file systems give none.
 const ROUND: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// What tells two states of a file apart without reading it.
-type Look = Option<(u64, u64, u64, i64, i64)>;
+pub(crate) type Look = Option<(u64, u64, u64, i64, i64)>;
 
 fn look(path: &Path) -> Look {
     let meta = std::fs::metadata(path).ok()?;
@@ -42,8 +43,8 @@ fn look(path: &Path) -> Look {
 
 /// What is known of a file.
 pub(crate) struct Seen {
-    /// Of the file and of the `.yaml` beside it.
-    looks: [Look; 2],
+    /// Of the file, and of what stands beside it: its `.yaml`, its signature.
+    looks: [Look; 3],
     since: Instant,
     /// It was read in this state.
     handled: bool,
@@ -57,18 +58,23 @@ impl Seen {
     /// It will be read again.
     pub(crate) fn forget(&mut self) {
         self.handled = false;
-        self.looks = [None, None];
+        self.looks = [None, None, None];
     }
 }
 
-fn looks(path: &Path) -> [Look; 2] {
-    [look(path), look(&asks::sidecar(path))]
+fn looks(path: &Path) -> [Look; 3] {
+    [look(path), look(&asks::sidecar(path)), look(&trust::signature_file(path))]
 }
 
 impl Registry {
     /// Looks at the folder now, and brings in what has changed. With `patience`, files that changed just now are left for
     /// the next look, which is due when this says.
     fn look_at(&self, folder: &Path, patience: Duration) -> Option<Instant> {
+        // Unmounted, or just being exchanged: nothing was deleted by that.
+        if !folder.is_dir() {
+            return None;
+        }
+        self.look_at_pins();
         let (ready, gone, next) = self.due(folder, patience);
         for path in gone {
             self.file_deleted(&path);
@@ -77,6 +83,20 @@ impl Registry {
             self.consider(&path);
         }
         next
+    }
+
+    /// What was refused for want of a pin is looked at again once there are other pins.
+    fn look_at_pins(&self) {
+        let Some(now) = self.lock_file().map(look) else { return };
+        let mut pins = self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if pins.replace(now).is_some_and(|before| before != now) {
+            let mut seen = self.looking();
+            for refusal in self.refusals() {
+                if let Some(seen) = seen.get_mut(&refusal.path) {
+                    seen.forget();
+                }
+            }
+        }
     }
 
     /// Looks once, and doesn't wait for files to be left alone.
@@ -89,7 +109,7 @@ impl Registry {
         let mut seen = self.looking();
         for path in &listed {
             seen.entry(path.clone()).or_insert_with(|| Seen {
-                looks: [None, None],
+                looks: [None, None, None],
                 since: Instant::now(),
                 handled: false,
             });

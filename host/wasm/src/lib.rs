@@ -28,6 +28,7 @@ mod reader;
 mod record;
 mod registry;
 mod service;
+mod shapes;
 mod source;
 mod status;
 mod supervisor;

@@ -16,6 +16,7 @@ use crate::engine::{Runtime, TICK};
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::record::Steps;
+use crate::shapes;
 use crate::trust::Vouched;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
@@ -180,7 +181,8 @@ impl Plugin {
         let (component, from_cache) = compile(runtime, &candidate.bytes, &candidate.digest)?;
         steps.noted("compile", from_cache.then(|| "compiled before".into()));
         let (interfaces, imports) = describe(runtime, &component)?;
-        let (pre, exports) = link(runtime, &component, &interfaces)?;
+        let (pre, exports) =
+            link(runtime, &component, &interfaces).map_err(|error| mismatch(runtime, &component, &error))?;
         steps.took("link");
         let plugin = Self {
             name: candidate.name.clone(),
@@ -198,13 +200,13 @@ impl Plugin {
             exports,
             fetches: runtime.fetches.clone(),
         };
-        plugin.try_out(runtime)?;
+        plugin.try_out(runtime, &component)?;
         steps.took("instantiate");
         Ok(plugin)
     }
 
     /// Types are compared when functions are looked up in an instance; so that is done here, not at the first alert.
-    fn try_out(&self, runtime: &Runtime) -> Result<(), String> {
+    fn try_out(&self, runtime: &Runtime, component: &Component) -> Result<(), String> {
         let limits = Limits::default();
         let around =
             Surroundings { who: self.name.as_str().into(), memory: limits.memory, ..Surroundings::default() };
@@ -221,7 +223,7 @@ impl Plugin {
             let denied = store.data().limiter.denied.clone();
             match denied {
                 Some(limit) => format!("can't be instantiated within the {limit}"),
-                None => mismatch(&error),
+                None => mismatch(runtime, component, &error),
             }
         })
     }
@@ -388,10 +390,11 @@ fn check_import(name: &str) -> Result<(), String> {
         "wasi:sockets/",
     ];
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-    if LINKED.iter().any(|linked| interface.starts_with(linked)) && version.starts_with("0.2.") {
+    let served = interface == "wasi:http/incoming-handler";
+    if LINKED.iter().any(|linked| interface.starts_with(linked)) && version.starts_with("0.2.") && !served {
         return Ok(());
     }
-    let remedy = if interface.starts_with("wasi:http/incoming-handler") {
+    let remedy = if served {
         "alerts are pushed through the host: export `parser`, and build it without this interface"
     } else if interface.starts_with("wasi:") {
         "build it for WASI 0.2 without this interface"
@@ -406,19 +409,21 @@ fn link(
     runtime: &Runtime,
     component: &Component,
     interfaces: &[(Interface, String)],
-) -> Result<(InstancePre<Guest>, Exports), String> {
-    let pre = runtime.linker.instantiate_pre(component).map_err(|error| mismatch(&error))?;
+) -> wasmtime::Result<(InstancePre<Guest>, Exports)> {
+    let pre = runtime.linker.instantiate_pre(component)?;
     let mut exports = Exports::default();
     for (interface, _) in interfaces {
-        exports.add(interface.as_str(), &pre).map_err(|error| mismatch(&error))?;
+        exports.add(interface.as_str(), &pre)?;
     }
     Ok((pre, exports))
 }
 
-/// wasmtime's chain of causes names the item and the types.
-fn mismatch(error: &wasmtime::Error) -> String {
+/// wasmtime's chain of causes names the item; which member of it is wrong, the types say.
+fn mismatch(runtime: &Runtime, component: &Component, error: &wasmtime::Error) -> String {
+    let difference =
+        shapes::difference(&runtime.engine, component).map(|what| format!("{what}: ")).unwrap_or_default();
     format!(
-        "doesn't match {}@0.1: {error:#}; build it again with the SDK or the WIT of this version",
+        "doesn't match {}@0.1: {difference}{error:#}; build it again with the SDK or the WIT of this version",
         v0_1::PACKAGE
     )
 }

@@ -14,7 +14,7 @@ use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Readin
 use crate::bindings::v0_1::PluginError;
 use crate::canary::{self, Comparison, Policy};
 use crate::engine::{Runtime, in_background};
-use crate::folder::{self, Seen};
+use crate::folder::{self, Look, Seen};
 use crate::kept::Kept;
 use crate::loader::{Candidate, Interface, Plugin, Refusal};
 use crate::pool::{CallError, Pool};
@@ -91,6 +91,8 @@ pub struct Registry {
     kept: Kept,
     /// Held while the folder is looked at.
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
+    /// What the lock file looked like.
+    pub(crate) pins: Mutex<Option<Look>>,
     /// Counts changes that others should look at: plugins that came or went, feeds that moved.
     revision: watch::Sender<u64>,
     events: SyncSender<Event>,
@@ -169,6 +171,7 @@ impl Registry {
             refused: RwLock::default(),
             kept: Kept::open(kept),
             seen: Mutex::default(),
+            pins: Mutex::default(),
             revision: watch::Sender::new(0),
             events,
             happened: Mutex::new(happened),
@@ -220,6 +223,10 @@ impl Registry {
     pub(crate) fn prompt_builders(&self) -> Vec<Arc<Slot>> {
         let writes = |slot: &Arc<Slot>| slot.live().is_some_and(|live| live.prompts().is_some());
         self.slots().into_iter().filter(writes).collect()
+    }
+
+    pub(crate) fn lock_file(&self) -> Option<&Path> {
+        self.runtime.trust.lock_file()
     }
 
     pub(crate) fn kept(&self) -> &Kept {

@@ -110,6 +110,10 @@ impl Trust {
         self
     }
 
+    pub(crate) fn lock_file(&self) -> Option<&Path> {
+        self.lock.as_ref().map(|lock| lock.file.as_path())
+    }
+
     /// `digest` is the SHA-256 of `bytes`, in hex. A refusal reads as a sentence behind the file's name.
     pub fn check(&self, name: &str, path: &Path, bytes: &[u8], digest: &str) -> Result<Vouched, String> {
         let pin = match &self.lock {

@@ -55,6 +55,7 @@ mod arena;
 mod bindings;
 mod config;
 pub mod diagnosis;
+pub mod http;
 pub mod log;
 mod plugin;
 mod register;

@@ -7,9 +7,6 @@ mod gate;
 mod investigate;
 mod list;
 mod plugin;
-mod plugin_lock;
-#[cfg(feature = "oci")]
-mod plugin_pull;
 mod replay;
 mod serve;
 

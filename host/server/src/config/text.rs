@@ -141,6 +141,10 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
     pub fn set_default(&mut self, name: &str, value: impl FnOnce() -> String) {
         if self.get(name).is_none() {
             self.0.insert(name.to_owned(), value());

@@ -9,7 +9,7 @@ use serde_json::json;
 use watchkeeper_adapters::registry::{Artifact, Credentials, Oci, Reference, docker_config};
 use watchkeeper_wasm::{Plugin, Refusal, Runtime};
 
-use super::{ConfigDir, Ended, Output, PluginsDir, print_json};
+use crate::cli::{ConfigDir, Ended, Output, PluginsDir, print_json};
 use crate::config::Environment;
 use crate::render::safe;
 
@@ -32,7 +32,7 @@ struct Registry {
 }
 
 #[derive(Args)]
-pub(super) struct PullOptions {
+pub(in crate::cli) struct PullOptions {
     /// REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:…; without either, the tag `latest`
     reference: Reference,
     /// The plugin's name [default: the repository's last part]
@@ -49,7 +49,7 @@ pub(super) struct PullOptions {
 }
 
 #[derive(Args)]
-pub(super) struct PushOptions {
+pub(in crate::cli) struct PushOptions {
     /// A component
     file: PathBuf,
     /// REGISTRY/REPOSITORY:TAG

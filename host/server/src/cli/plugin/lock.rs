@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use watchkeeper_wasm::{Entry, Pin, Pins, Refusal, Runtime, Vouched};
 
-use super::{ConfigDir, Ended, Output, PluginsDir, print_json};
+use crate::cli::{ConfigDir, Ended, Output, PluginsDir, print_json};
 use crate::config;
 use crate::render::{Table, safe};
 use crate::wiring;
@@ -14,7 +14,7 @@ use crate::wiring;
 const KEY_SHOWN: usize = 12;
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(in crate::cli) struct Options {
     #[command(flatten)]
     plugins: PluginsDir,
     #[command(flatten)]

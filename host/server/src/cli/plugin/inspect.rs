@@ -1,0 +1,87 @@
+//! `watchkeeper plugin inspect FILE`: what it is, what it asks for, and who uses it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use watchkeeper_wasm::{Entry, Plugin, Runtime, Status};
+
+use super::{as_json, interfaces, list, lock};
+use crate::cli::{ConfigDir, DataDir, Ended, Output, print_json};
+use crate::config::{Environment, SourceFile};
+use crate::render::safe;
+
+#[derive(Args)]
+pub(in crate::cli) struct Options {
+    /// A component
+    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
+    data: DataDir,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
+    let runtime = runtime.with_trust(options.config.trust(false)?.lenient());
+    let plugin = match Plugin::load(&runtime, &options.file) {
+        Ok(plugin) => plugin,
+        Err(refusal) if options.output.json => {
+            print_json(&as_json(&Entry::Refused(refusal)))?;
+            return Ok(Ended::Badly);
+        }
+        Err(refusal) => {
+            println!("refused: {}", safe(&refusal.to_string()));
+            return Ok(Ended::Badly);
+        }
+    };
+    let used_by = used_by(&plugin.name, options);
+    let status = list::status(&options.data.data, &plugin.name)?;
+    if options.output.json {
+        let sources: Vec<_> = used_by
+            .iter()
+            .map(|source| json!({ "name": source.name, "allow_hosts": source.allow_hosts, "reveal_secrets": source.reveal_secrets }))
+            .collect();
+        let mut json = as_json(&Entry::Loaded(plugin.into()));
+        json["sources"] = sources.into();
+        json["in_service"] = json!(status);
+        print_json(&json)?;
+    } else {
+        print(&plugin, &used_by, status.as_ref());
+    }
+    Ok(Ended::Well)
+}
+
+/// What the configuration says; one that can't be read says nothing.
+fn used_by(plugin: &str, options: &Options) -> Vec<SourceFile> {
+    let config = options.config.load(&Environment::of_process());
+    let sources = config.map(|config| config.sources).unwrap_or_default();
+    sources.into_iter().flatten().filter(|source| source.kind == plugin).collect()
+}
+
+fn print(plugin: &Plugin, used_by: &[SourceFile], status: Option<&Status>) {
+    let lines =
+        |lines: Vec<String>| if lines.is_empty() { "-".to_owned() } else { lines.join("\n            ") };
+    println!("name        {}", plugin.name);
+    println!("interfaces  {}", lines(interfaces(plugin)));
+    println!("imports     {}", lines(plugin.imports.clone()));
+    println!("asks        {}", lines(plugin.asks.http.iter().map(ToString::to_string).collect()));
+    let grants = used_by.iter().map(|source| {
+        let hosts: Vec<String> = source.allow_hosts.iter().map(ToString::to_string).collect();
+        let hosts = if hosts.is_empty() { "no hosts".into() } else { hosts.join(", ") };
+        let reveals = if source.reveal_secrets { ", reveal_secrets" } else { "" };
+        safe(&format!("{}: {hosts}{reveals}", source.name))
+    });
+    println!("granted     {}", lines(grants.collect()));
+    println!("size        {} bytes", plugin.size);
+    println!("digest      sha256:{}", plugin.digest);
+    println!("load        {} ms", plugin.load_time.as_millis());
+    println!("trust       {}", lock::trust(&plugin.vouched));
+    if let Some(status) = status {
+        let same =
+            if status.version.as_ref() == Some(&plugin.version) { "this version" } else { "another version" };
+        println!("in service  {}, {same}", status.state.as_str());
+    }
+}

@@ -1,0 +1,223 @@
+//! Outgoing HTTP, for pollers and health checks: to hosts that the plugin asks for (`asks` in `plugin.yaml`) and the operator
+//! grants (`allow_hosts` in the source's file).
+//!
+//! A configuration value that the operator wrote as `${NAME}` is a placeholder here; put it into a *header*, and the host
+//! puts in the secret as the request leaves. Redirects aren't followed.
+
+use crate::Error;
+
+/// A request. [`Request::get`] and [`Request::post`] begin one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// In upper case.
+    pub method: String,
+    /// Absolute, `http` or `https`.
+    pub url: String,
+    /// `host`, `content-length` and the connection's own are the host's to set.
+    pub headers: Vec<(String, String)>,
+    /// Up to 16 MiB.
+    pub body: Vec<u8>,
+}
+
+/// A whole response, whatever its status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Response {
+    /// As HTTP means it.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Up to 16 MiB.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// A GET without headers.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self { method: "GET".to_owned(), url: url.into(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A POST of this body.
+    pub fn post(url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        Self { method: "POST".to_owned(), body: body.into(), ..Self::get(url) }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sends it, and waits for the whole response, as long as the call's deadline allows.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there was no response, with what is known of why; [`Error::Failed`] where the request
+    /// itself is wrong. A status that means failure is a response.
+    pub fn send(&self) -> Result<Response, Error> {
+        imp::send(self)
+    }
+}
+
+impl Response {
+    /// The body where the status means success; else the error that the status means: [`Error::Unauthorized`] for 401 and 403,
+    /// [`Error::Unavailable`] (with `retry-after`, if there is one) for whatever else.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn success(self) -> Result<Vec<u8>, Error> {
+        match self.status {
+            200..=299 => Ok(self.body),
+            401 | 403 => Err(Error::Unauthorized(format!("the other side answered {}", self.status))),
+            status => {
+                let seconds = self.header("retry-after").and_then(|value| value.parse::<u64>().ok());
+                let reason = format!("the other side answered {status}");
+                Err(Error::unavailable(reason, seconds.map(|seconds| seconds.saturating_mul(1000))))
+            }
+        }
+    }
+
+    /// The value of a header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod imp {
+    use super::{Request, Response};
+    use crate::Error;
+
+    /// Natively there is no host; `watchkeeper plugin test` has mocked answers.
+    pub(super) fn send(request: &Request) -> Result<Response, Error> {
+        Err(Error::unavailable(format!("{}: only a host sends requests", request.url), None))
+    }
+}
+
+#[cfg(target_family = "wasm")]
+mod imp {
+    use wasip2::http::outgoing_handler::handle;
+    use wasip2::http::types::{
+        ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+    };
+    use wasip2::io::streams::StreamError;
+
+    use super::{Request, Response};
+    use crate::Error;
+
+    /// As much as one write takes (`wasi:io/streams`).
+    const CHUNK: usize = 4096;
+
+    pub(super) fn send(request: &Request) -> Result<Response, Error> {
+        let (outgoing, body) = outgoing(request)?;
+        let response = handle(outgoing, None).map_err(|error| unavailable(request, &error))?;
+        if let Some(body) = body {
+            write(body, &request.body).map_err(|reason| Error::unavailable(reason, None))?;
+        }
+        response.subscribe().block();
+        let answer = response.get().and_then(Result::ok);
+        let answer = answer.ok_or_else(|| Error::failed("a response that was waited for is not there"))?;
+        read(&answer.map_err(|error| unavailable(request, &error))?)
+    }
+
+    fn unavailable(request: &Request, error: &ErrorCode) -> Error {
+        Error::unavailable(format!("{} {}: {error:?}", request.method, request.url), None)
+    }
+
+    fn outgoing(request: &Request) -> Result<(OutgoingRequest, Option<OutgoingBody>), Error> {
+        let wrong = |what: &str| Error::failed(format!("{} {}: {what}", request.method, request.url));
+        let (scheme, rest) = request.url.split_once("://").ok_or_else(|| wrong("is no absolute URL"))?;
+        let scheme = match scheme {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => return Err(wrong("is neither http nor https")),
+        };
+        let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(split);
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let headers: Vec<(String, Vec<u8>)> =
+            request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        let headers =
+            Fields::from_list(&headers).map_err(|error| wrong(&format!("its headers: {error:?}")))?;
+        let outgoing = OutgoingRequest::new(headers);
+        let set = outgoing
+            .set_method(&method(&request.method))
+            .and_then(|()| outgoing.set_scheme(Some(&scheme)))
+            .and_then(|()| outgoing.set_authority(Some(authority)))
+            .and_then(|()| outgoing.set_path_with_query(Some(&path)));
+        set.map_err(|()| wrong("is no request that can be sent"))?;
+        let body = match request.body.is_empty() {
+            true => None,
+            false => Some(outgoing.body().map_err(|()| wrong("has no body to write"))?),
+        };
+        Ok((outgoing, body))
+    }
+
+    fn method(method: &str) -> Method {
+        match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            "PUT" => Method::Put,
+            "DELETE" => Method::Delete,
+            "PATCH" => Method::Patch,
+            "OPTIONS" => Method::Options,
+            other => Method::Other(other.to_owned()),
+        }
+    }
+
+    fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), String> {
+        let failed = |what: &dyn std::fmt::Debug| format!("the request's body can't be sent: {what:?}");
+        let stream = body.write().map_err(|()| failed(&"no stream"))?;
+        for chunk in bytes.chunks(CHUNK) {
+            stream.blocking_write_and_flush(chunk).map_err(|error| failed(&error))?;
+        }
+        drop(stream);
+        OutgoingBody::finish(body, None).map_err(|error| failed(&error))
+    }
+
+    fn read(response: &IncomingResponse) -> Result<Response, Error> {
+        let broke_off = |what: &dyn std::fmt::Debug| {
+            Error::unavailable(format!("the response broke off: {what:?}"), None)
+        };
+        let body = response.consume().map_err(|()| broke_off(&"no body"))?;
+        let stream = body.stream().map_err(|()| broke_off(&"no stream"))?;
+        let mut whole = Vec::new();
+        loop {
+            match stream.blocking_read(1 << 20) {
+                Ok(bytes) => whole.extend(bytes),
+                Err(StreamError::Closed) => break,
+                Err(StreamError::LastOperationFailed(error)) => {
+                    return Err(broke_off(&error.to_debug_string()));
+                }
+            }
+        }
+        drop(stream);
+        drop(IncomingBody::finish(body));
+        Ok(Response { status: response.status(), headers: response.headers().entries(), body: whole })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_sorted_by_who_can_act() {
+        let response = |status, headers: &[(&str, &str)]| Response {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            body: b"x".to_vec(),
+        };
+        assert_eq!(response(204, &[]).success(), Ok(b"x".to_vec()));
+        assert!(matches!(response(401, &[]).success(), Err(Error::Unauthorized(_))));
+        assert_eq!(
+            response(429, &[("Retry-After", "2")]).success(),
+            Err(Error::unavailable("the other side answered 429", Some(2000)))
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! A plugin that means harm: what it does is the payload's first word. What no toolchain would make is in `tests/src/guest.rs`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use watchkeeper_sdk::http::Request;
+use watchkeeper_sdk::{Alert, Batch, Error, Feed, Parser, Payload, Poller, Severity, Source, Status, log};
+
+#[derive(Deserialize)]
+pub struct Config {
+    #[serde(default = "default_path")]
+    webhook_path: String,
+    /// Polled instead, with this as what it does.
+    poll: Option<String>,
+    /// How long `configure` takes.
+    #[serde(default)]
+    slow_ms: u64,
+    /// A secret, or what stands for it.
+    #[serde(default)]
+    secret: String,
+    /// Whom to send requests to.
+    #[serde(default)]
+    url: String,
+}
+
+fn default_path() -> String {
+    "/alerts/hostile".to_owned()
+}
+
+pub struct Hostile {
+    does: String,
+    secret: String,
+    url: String,
+}
+
+/// Calls of this instance.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+impl Source for Hostile {
+    type Config = Config;
+
+    fn configure(config: Config) -> Result<(Self, Feed), Error> {
+        spin(Duration::from_millis(config.slow_ms));
+        let feed = match &config.poll {
+            Some(_) => Feed::poll(1000),
+            None => Feed::webhook(config.webhook_path),
+        };
+        let does = config.poll.unwrap_or_default();
+        Ok((Self { does, secret: config.secret, url: config.url }, feed))
+    }
+}
+
+impl Parser for Hostile {
+    fn parse(&self, payload: Payload) -> Result<Vec<Alert>, Error> {
+        self.act(payload.text()?)
+    }
+}
+
+impl Poller for Hostile {
+    fn fetch(&self, _: Option<String>) -> Result<Batch, Error> {
+        Ok(Batch { alerts: self.act(&self.does)?, cursor: None, more: false })
+    }
+}
+
+fn alert(id: &str, description: String) -> Alert {
+    Alert { description, ..Alert::new(id, Severity::Warning, Status::Firing, id) }
+}
+
+fn spin(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        std::hint::black_box(0);
+    }
+}
+
+#[allow(unconditional_recursion, reason = "that is the point")]
+fn deeper(depth: u64) -> u64 {
+    let here = std::hint::black_box([depth; 64]);
+    deeper(depth + 1) + here[(depth % 64) as usize]
+}
+
+impl Hostile {
+    fn act(&self, does: &str) -> Result<Vec<Alert>, Error> {
+        let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+        let word = does.split_whitespace().next().unwrap_or_default();
+        let said = match word {
+            "loop" => loop {
+                std::hint::black_box(0);
+            },
+            "sleep" => {
+                std::thread::sleep(Duration::from_secs(3600));
+                String::new()
+            }
+            "memory" => {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(vec![1_u8; 1 << 20]);
+                    std::hint::black_box(&kept);
+                }
+            }
+            "deep" => deeper(0).to_string(),
+            "huge" => "x".repeat(40 << 20),
+            "many" => return Ok((0..10_001).map(|n| alert(&n.to_string(), String::new())).collect()),
+            "flood" => {
+                for line in 0..100_000 {
+                    log::info!("{line}: {}", "flood ".repeat(100));
+                }
+                "flooded".to_owned()
+            }
+            "print" => {
+                for _ in 0..10_000 {
+                    eprintln!("{}", "print ".repeat(100));
+                }
+                panic!("printed enough");
+            }
+            "third" if call.is_multiple_of(3) => panic!("the {call}. call is one too many"),
+            "panic" => panic!("so it goes"),
+            "exit" => std::process::exit(3),
+            "capabilities" => capabilities(),
+            "secrets" => self.secrets(),
+            "smuggle" => self.smuggle(),
+            "get" => self.get(),
+            _ => "behaves".to_owned(),
+        };
+        Ok(vec![alert(does, said)])
+    }
+
+    fn get(&self) -> String {
+        match Request::get(&self.url).header("x-secret", &self.secret).send() {
+            Ok(response) => format!("{} {}", response.status, String::from_utf8_lossy(&response.body)),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Its own configuration, and headers with what others' placeholders might be.
+    fn secrets(&self) -> String {
+        let request =
+            Request::get(&self.url).header("x-own", &self.secret).header("x-other", "${NEIGHBOURS_SECRET}");
+        let answer = request.send().map(|response| String::from_utf8_lossy(&response.body).into_owned());
+        format!("{} {answer:?}", self.secret)
+    }
+
+    fn smuggle(&self) -> String {
+        let attempts: [(&str, &str); 6] = [
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("host", "evil.example"),
+            ("x-a", "1\r\nx-b: 2"),
+            ("x a", "1"),
+            ("connection", "upgrade"),
+        ];
+        let told =
+            attempts.map(|(name, value)| match Request::post(&self.url, "body").header(name, value).send() {
+                Ok(response) => format!("{name}: {}", String::from_utf8_lossy(&response.body)),
+                Err(error) => format!("{name}: {error}"),
+            });
+        told.join("\n")
+    }
+}
+
+/// Everything of WASI that a process would have.
+fn capabilities() -> String {
+    let mut found = BTreeMap::new();
+    let mut note = |what: &str, got: Option<String>| {
+        if let Some(got) = got {
+            found.insert(what.to_owned(), got);
+        }
+    };
+    note("environment", std::env::vars().next().map(|(name, _)| name));
+    note("arguments", std::env::args().next());
+    for path in ["/", ".", "/etc/passwd", "/proc/self/environ", "/tmp"] {
+        note(path, std::fs::metadata(path).ok().map(|meta| format!("{meta:?}")));
+        note(&format!("{path} listed"), std::fs::read_dir(path).ok().map(|_| "yes".into()));
+    }
+    note(
+        "written",
+        std::fs::File::create("/tmp/hostile")
+            .and_then(|mut file| file.write_all(b"x"))
+            .ok()
+            .map(|()| "yes".into()),
+    );
+    note("connected", std::net::TcpStream::connect("127.0.0.1:80").ok().map(|_| "yes".into()));
+    note(
+        "connection",
+        std::net::TcpStream::connect("127.0.0.1:80")
+            .err()
+            .filter(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+            .map(|e| e.to_string()),
+    );
+    note("listened", std::net::TcpListener::bind("127.0.0.1:0").ok().map(|_| "yes".into()));
+    note("sent", std::net::UdpSocket::bind("127.0.0.1:0").ok().map(|_| "yes".into()));
+    use std::net::ToSocketAddrs;
+    note("resolved", ("localhost", 80).to_socket_addrs().ok().map(|_| "yes".into()));
+    let mut line = String::new();
+    note(
+        "standard input",
+        std::io::stdin().read_line(&mut line).ok().filter(|read| *read > 0).map(|_| line.clone()),
+    );
+    format!("found: {found:?}")
+}
+
+watchkeeper_sdk::register! { source: Hostile, parser: Hostile, poller: Hostile }

@@ -1,0 +1,313 @@
+//! Plugins that mean harm, as a toolchain makes them: each ends within its time, reaches nothing, and is on record; neighbours
+//! don't notice, and the host's memory stays what it was.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use watchkeeper_tests::payload::{firing, webhook};
+use watchkeeper_tests::{Answer, Complaints, PATIENCE, Setup, Watchkeeper, guest_file, wait};
+
+const PATH: &str = "/alerts/hostile";
+
+fn hostile() -> Vec<u8> {
+    std::fs::read(guest_file("hostile")).unwrap()
+}
+
+/// A host with a good neighbour, and a hostile plugin that has 200 ms a call, and 16 MiB.
+fn setup(more: &str) -> Setup {
+    let source = format!(
+        "name: hostile\ntype: hostile\nlimits: {{ call_ms: 200, fetch_ms: 400, memory_mib: 16 }}\n{more}"
+    );
+    Setup::new().plugin_bytes("hostile.wasm", hostile()).source("hostile.yaml", &source)
+}
+
+fn error_of(answer: &Answer) -> String {
+    match answer.status {
+        202 => answer.json()["error"].as_str().unwrap().to_owned(),
+        _ => answer.body.clone(),
+    }
+}
+
+/// What the plugin made its alert's description of.
+fn said(host: &Watchkeeper, does: &str) -> String {
+    let answer = host.post_to(PATH, does.to_owned());
+    assert_eq!(answer.status, 200, "{does}: {answer:?}");
+    let alert = host.alerts().into_iter().find(|alert| alert["id"] == does).unwrap();
+    alert["description"].as_str().unwrap().to_owned()
+}
+
+fn failures(host: &Watchkeeper) -> Vec<Value> {
+    host.get("/api/v1/plugins/hostile").json()["failures"].as_array().unwrap().clone()
+}
+
+fn resident_kib(host: &Watchkeeper) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record() {
+    let host = setup("").start();
+    host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
+    let before = resident_kib(&host);
+    // What it does, and what the answer and the record say.
+    let table: [(&str, &[&str]); 10] = [
+        ("loop", &["200 ms", "limits.call_ms"]),
+        ("sleep", &["200 ms", "limits.call_ms"]),
+        ("memory", &["16 MiB", "limits.memory_mib"]),
+        ("deep", &["stack"]),
+        ("huge", &["limits."]),
+        ("many", &["10001", "10000", "limits.alerts"]),
+        ("print", &["printed enough"]),
+        ("panic", &["so it goes"]),
+        ("exit", &["exited with code 3"]),
+        ("loop again", &["limits.call_ms"]),
+    ];
+    let mut complaints = Complaints::default();
+    for (number, (does, words)) in table.iter().enumerate() {
+        let began = Instant::now();
+        let error = error_of(&host.post_to(PATH, *does));
+        // The deadline and a tick of 10 ms; the rest is room for a busy machine.
+        complaints.unless(began.elapsed() < Duration::from_millis(200 + 10 + 800), || {
+            format!("{does} took {:?}", began.elapsed())
+        });
+        complaints.unless_named(does, &error, &[&["plugin hostile/hostile"], *words].concat());
+        complaints.unless_named(does, failures(&host)[number % 20]["reason"].as_str().unwrap(), words);
+        host.store(&webhook([firing(does, &[("alertname", "Neighbour")])]));
+        // In between it behaves, so that it isn't quarantined here.
+        complaints
+            .unless(host.post_to(PATH, format!("fine {number}")).status == 200, || format!("after {does}"));
+    }
+    assert_eq!(said(&host, "flood"), "flooded");
+    let flooded = host.log().matches("flood flood").count();
+    complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
+    let after = resident_kib(&host);
+    complaints.unless(after < before + 64 * 1024, || format!("memory rose from {before} to {after} KiB"));
+}
+
+#[test]
+fn a_trap_on_the_third_call_costs_that_call_alone() {
+    let host = setup("").start();
+    let statuses: Vec<u16> = (0..9).map(|n| host.post_to(PATH, format!("third {n}")).status).collect();
+    assert_eq!(statuses, [200, 200, 202, 200, 200, 202, 200, 200, 202]);
+}
+
+#[test]
+fn a_slow_configuration_disables_its_source_alone() {
+    let host = setup("slow_ms: 60000\n").start();
+    assert_eq!(host.post_to(PATH, "x").status, 404);
+    let check = host.site.run(&["check", "--json"]).json();
+    let problem = check["problems"][0].as_str().unwrap();
+    assert!(problem.contains("limits.call_ms") && problem.contains("hostile.yaml"), "{problem}");
+    host.store(&webhook([firing("n", &[("alertname", "Neighbour")])]));
+}
+
+#[test]
+fn failure_after_failure_is_quarantined_and_released() {
+    let host = setup("").start();
+    for n in 0..10 {
+        assert_eq!(host.post_to(PATH, format!("panic {n}")).status, 202);
+    }
+    let began = Instant::now();
+    let error = error_of(&host.post_to(PATH, "fine"));
+    assert!(error.contains("quarantined") && error.contains("so it goes"), "{error}");
+    assert!(began.elapsed() < Duration::from_millis(500), "nobody is asked, so it is quick");
+    let status = host.get("/api/v1/plugins/hostile").json();
+    assert_eq!(status["state"], "quarantined", "{status:#}");
+    let listed = host.site.run(&["plugin", "list"]);
+    assert!(listed.stdout.contains("quarantined"), "{}", listed.said());
+    // After a second, one call is let through, and it behaves.
+    wait("it is let out", PATIENCE, || (host.post_to(PATH, "fine").status == 200).then_some(()));
+    assert_eq!(host.get("/api/v1/plugins/hostile").json()["state"], "live");
+    for n in 0..10 {
+        host.post_to(PATH, format!("panic again {n}"));
+    }
+    assert_eq!(host.post_to(PATH, "fine 2").status, 202);
+    host.site.run(&["plugin", "release", "hostile"]).well();
+    assert_eq!(host.post_to(PATH, "fine 3").status, 200, "released by hand");
+    // What was kept meanwhile isn't lost.
+    host.site.run(&["replay", "--json"]);
+    assert!(host.alerts().iter().any(|alert| alert["id"] == "fine 2"));
+}
+
+#[test]
+fn it_finds_nothing_of_what_a_process_has() {
+    let host = setup("").env("SECRET_OF_THE_HOST", "x").start();
+    assert_eq!(said(&host, "capabilities"), "found: {}");
+}
+
+/// A server that answers with what it was sent, head and body. Bounded: it ends with the test's process.
+struct Echo {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let kept = seen.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = kept.clone();
+                std::thread::spawn(move || Self::answer(stream, &kept));
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn answer(mut stream: TcpStream, kept: &Mutex<Vec<String>>) -> Option<()> {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        let mut read = Vec::new();
+        let mut chunk = [0; 4096];
+        let head = loop {
+            let count = stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
+            read.extend_from_slice(&chunk[..count]);
+            if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break String::from_utf8_lossy(&read[..at]).into_owned();
+            }
+        };
+        kept.lock().unwrap().push(head.clone());
+        if head.starts_with("GET /drip") {
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").ok()?;
+            for _ in 0..200 {
+                stream.write_all(b".").ok()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            return None;
+        }
+        if head.starts_with("GET /away") {
+            write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
+            )
+            .ok()?;
+            return None;
+        }
+        let body = head.to_lowercase();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+            .ok()
+    }
+}
+
+/// A hostile source that may send requests to the echo.
+fn with_http(echo: &Echo, path: &str) -> Setup {
+    let url = format!("http://{}{path}", echo.address);
+    let host = format!("http://{}", echo.address);
+    setup(&format!("allow_hosts: ['{host}']\nsecret: ${{HOSTILE_SECRET}}\nurl: {url}\n"))
+        .env("HOSTILE_SECRET", "the-plain-secret")
+        .env("NEIGHBOURS_SECRET", "not-for-you")
+        .plugin_bytes("hostile.yaml", format!("asks: {{ http: ['{host}'] }}\n"))
+}
+
+#[test]
+fn secrets_are_put_in_at_the_edge_and_never_seen() {
+    let echo = Echo::start();
+    let host = with_http(&echo, "/").start();
+    let said = said(&host, "secrets");
+    let sent = echo.seen.lock().unwrap().join("\n").to_lowercase();
+    assert!(sent.contains("x-own: the-plain-secret"), "the server gets it: {sent}");
+    assert!(said.starts_with("${HOSTILE_SECRET} "), "the guest has the placeholder: {said}");
+    assert!(!said.contains("the-plain-secret"), "not even where the server sends it back: {said}");
+    assert!(said.contains("x-own: ${HOSTILE_SECRET}"), "{said}");
+    assert!(sent.contains("x-other: ${neighbours_secret}"), "another's stays a word: {sent}");
+    let log = host.log();
+    assert!(!log.contains("the-plain-secret") && !log.contains("not-for-you"));
+}
+
+#[test]
+fn what_was_not_asked_for_or_granted_is_not_sent_and_the_error_says_what_to_write() {
+    let echo = Echo::start();
+    let granted = format!("http://{}", echo.address);
+    let url = format!("url: {granted}/\n");
+    let asks = format!("asks: {{ http: ['{granted}'] }}\n");
+    let run = |source: &str, asks: &str| {
+        let host = setup(&format!("{url}{source}")).plugin_bytes("hostile.yaml", asks).start();
+        said(&host, "get")
+    };
+    assert!(run(&format!("allow_hosts: ['{granted}']\n"), &asks).starts_with("200"));
+    assert!(run("", &asks).contains("HttpRequestDenied"));
+    assert!(run(&format!("allow_hosts: ['{granted}']\n"), "asks: {}\n").contains("HttpRequestDenied"));
+    // A name that leads to loopback, where the name alone is granted.
+    let port = echo.address.port();
+    let name = format!("http://localhost:{port}");
+    let by_name = |more: &str| {
+        let source = format!("name: hostile\ntype: hostile\nurl: {name}/\nallow_hosts: ['{name}'{more}]\n");
+        let host = Setup::without_sources()
+            .plugin_bytes("hostile.wasm", hostile())
+            .plugin_bytes("hostile.yaml", format!("asks: {{ http: ['{name}'] }}\n"))
+            .source("hostile.yaml", &source)
+            .start();
+        said(&host, "get")
+    };
+    assert!(by_name("").contains("ConnectionRefused"), "{}", by_name(""));
+    assert!(by_name(", 127.0.0.1, '::1'").starts_with("200"));
+}
+
+#[test]
+fn a_dripping_answer_ends_with_the_call_and_a_redirect_is_not_followed() {
+    let echo = Echo::start();
+    let host = with_http(&echo, "/drip").start();
+    let began = Instant::now();
+    let answer = host.post_to(PATH, "get");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}: {answer:?}", began.elapsed());
+    let echo = Echo::start();
+    let host = with_http(&echo, "/away").start();
+    assert!(said(&host, "get").starts_with("302"));
+}
+
+#[test]
+fn headers_can_not_make_one_request_two() {
+    let echo = Echo::start();
+    let host = with_http(&echo, "/").start();
+    said(&host, "smuggle");
+    for head in echo.seen.lock().unwrap().iter().map(|head| head.to_lowercase()) {
+        let count = |name: &str| head.lines().filter(|line| line.starts_with(&format!("{name}:"))).count();
+        assert_eq!(count("host"), 1, "{head}");
+        assert!(head.contains(&format!("host: {}", echo.address)), "{head}");
+        assert_eq!(count("transfer-encoding"), 0, "{head}");
+        assert_eq!(count("content-length"), 1, "{head}");
+        assert!(head.contains("content-length: 4"), "the body's own: {head}");
+        assert_eq!(count("x-b"), 0, "{head}");
+    }
+}
+
+#[test]
+fn a_polled_source_fetches_and_a_version_that_asks_for_more_waits_for_the_operator() {
+    let echo = Echo::start();
+    let url = format!("http://{}", echo.address);
+    let source = format!(
+        "name: polled\ntype: hostile\npoll: get\nurl: {url}/\nallow_hosts: ['{url}', '*.example.com']\n"
+    );
+    let host = Setup::without_sources()
+        .config("watchkeeper.yaml", "plugins: { debounce: 20ms }\n")
+        .plugin_bytes("hostile.wasm", hostile())
+        .plugin_bytes("hostile.yaml", format!("asks: {{ http: ['{url}'] }}\n"))
+        .source("polled.yaml", &source)
+        .start();
+    let alerts = host.alerts_once_there_are(1);
+    assert!(alerts[0]["description"].as_str().unwrap().starts_with("200 get / http/1.1"), "{alerts:#?}");
+    let wider = format!("asks: {{ http: ['{url}', 'api.example.com'] }}\n");
+    host.site.write("plugins/hostile.yaml", wider);
+    let status = wait("it is refused", PATIENCE, || {
+        let status = host.get("/api/v1/plugins/hostile").json();
+        status["refused"].is_string().then_some(status)
+    });
+    let reason = status["refused"].as_str().unwrap();
+    assert!(
+        reason.contains("https://api.example.com") && reason.contains("plugin grant hostile"),
+        "{reason}"
+    );
+    host.site.run(&["plugin", "grant", "hostile"]).well();
+    wait("it serves", PATIENCE, || {
+        let status = host.get("/api/v1/plugins/hostile").json();
+        (status["refused"].is_null() && status["asks"]["http"].as_array().unwrap().len() == 2).then_some(())
+    });
+}

@@ -1,0 +1,291 @@
+//! Plugins that are added, replaced, broken, deleted and brought back while the host runs. Through the folder, the HTTP door and
+//! the command line.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use watchkeeper_tests::guest::{Fault, versioned};
+use watchkeeper_tests::{PATIENCE, Setup, Watchkeeper, wait};
+
+const PATH: &str = "/alerts/v";
+
+/// Settles quickly, so that tests do.
+const QUICK: &str = "plugins: { debounce: 20ms }\n";
+
+fn setup() -> Setup {
+    Setup::without_sources()
+        .config("watchkeeper.yaml", QUICK)
+        .source("v.yaml", "name: v\ntype: v\n")
+        .plugin_bytes("v.wasm", versioned(PATH, "v00001", Fault::None))
+}
+
+fn file(host: &Watchkeeper) -> PathBuf {
+    host.site.plugins_dir().join("v.wasm")
+}
+
+/// Beside and renamed, as a careful operator does it.
+fn put(path: &Path, bytes: &[u8]) {
+    let beside = path.with_extension("part");
+    fs::write(&beside, bytes).unwrap();
+    fs::rename(beside, path).unwrap();
+}
+
+/// Which version reads now: by an alert with an id that is new.
+fn serving(host: &Watchkeeper) -> String {
+    let id = format!("probe-{:?}", Instant::now()).replace(['{', '}', ' ', '\n'], "");
+    let answer = host.post_to(PATH, id.clone());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let alert = host.alerts().into_iter().find(|alert| alert["id"] == id).unwrap();
+    assert_eq!(alert["title"], alert["description"], "of one version, whole: {alert}");
+    alert["title"].as_str().unwrap().to_owned()
+}
+
+fn serves(host: &Watchkeeper, version: &str) {
+    wait(&format!("{version} serves"), PATIENCE, || (serving(host) == version).then_some(()));
+}
+
+fn plugin(host: &Watchkeeper) -> Value {
+    host.get("/api/v1/plugins/v").json()
+}
+
+/// The last line of the record.
+fn last(host: &Watchkeeper) -> Value {
+    plugin(host)["attempts"].as_array().unwrap().last().unwrap().clone()
+}
+
+fn refused(host: &Watchkeeper, words: &str) -> Value {
+    wait(&format!("a refusal with `{words}`"), PATIENCE, || {
+        let last = last(host);
+        let says = last["reason"].as_str().is_some_and(|reason| reason.contains(words));
+        (last["outcome"] == "refused" && says).then_some(last)
+    })
+}
+
+#[test]
+fn a_replaced_file_serves_within_a_second_and_each_step_is_on_record() {
+    let host = setup().start();
+    assert_eq!(serving(&host), "v00001");
+    let began = Instant::now();
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    serves(&host, "v00002");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let last = last(&host);
+    assert_eq!([&last["trigger"], &last["outcome"]], ["replaced", "live"], "{last:#}");
+    let steps: Vec<&str> =
+        last["steps"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["read", "check", "compile", "link", "instantiate", "configure", "canary", "swap"]);
+    // What was read before by the one is read by the other; it says so, field by field.
+    let difference = &last["canary"]["differences"][0];
+    assert_eq!(
+        [&difference["field"], &difference["before"], &difference["after"]],
+        ["title", "v00001", "v00002"]
+    );
+}
+
+#[test]
+fn however_a_file_is_put_it_serves() {
+    let host = setup().start();
+    let (path, folder) = (file(&host), host.site.plugins_dir());
+    // Copied into, and slowly.
+    let bytes = versioned(PATH, "v00002", Fault::None);
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(serving(&host), "v00001", "half a file is no version");
+    fs::write(&path, &bytes).unwrap();
+    serves(&host, "v00002");
+    // As Kubernetes mounts a ConfigMap.
+    let data = |name: &str, version: &str| {
+        let data = folder.join(name);
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("v.wasm"), versioned(PATH, version, Fault::None)).unwrap();
+    };
+    data("..one", "v00003");
+    symlink("..one", folder.join("..data")).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink("..data/v.wasm", &path).unwrap();
+    serves(&host, "v00003");
+    data("..two", "v00004");
+    symlink("..two", folder.join("..next")).unwrap();
+    fs::rename(folder.join("..next"), folder.join("..data")).unwrap();
+    serves(&host, "v00004");
+    // The whole folder exchanged.
+    let other = host.site.folder().join("other-plugins");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("v.wasm"), versioned(PATH, "v00005", Fault::None)).unwrap();
+    fs::rename(&folder, host.site.folder().join("old-plugins")).unwrap();
+    fs::rename(&other, &folder).unwrap();
+    serves(&host, "v00005");
+    // And the new folder is watched.
+    put(&path, &versioned(PATH, "v00006", Fault::None));
+    serves(&host, "v00006");
+}
+
+#[test]
+fn what_is_no_good_is_refused_and_the_one_before_serves_on() {
+    let host = setup().start();
+    serving(&host);
+    let broken: [(&str, Vec<u8>, &str); 4] = [
+        ("no component", b"not wasm".to_vec(), "no WebAssembly"),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec(), "core module"),
+        (
+            "refuses its configuration",
+            versioned(PATH, "v00666", Fault::RefusesItsConfiguration),
+            "source v: v00666",
+        ),
+        (
+            "traps on what was read before",
+            versioned(PATH, "v00667", Fault::Traps),
+            "it fails on 1 of 1 payloads",
+        ),
+    ];
+    for (what, bytes, words) in broken {
+        put(&file(&host), &bytes);
+        let refusal = refused(&host, words);
+        assert_eq!(serving(&host), "v00001", "{what}: {refusal:#}");
+        let listed = host.site.run(&["plugin", "list", "--json"]).json();
+        let listed = &listed["plugins"][0];
+        assert!(listed["refused"].as_str().unwrap().contains(words), "{what}: {listed:#}");
+        assert_eq!(listed["state"], "live", "{what}: {listed:#}");
+    }
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    serves(&host, "v00002");
+    assert_eq!(plugin(&host)["refused"], Value::Null);
+}
+
+#[test]
+fn a_strict_canary_refuses_any_difference_and_one_that_is_off_none() {
+    let host = setup().config("watchkeeper.yaml", "plugins: { debounce: 20ms, canary: strict }\n").start();
+    serving(&host);
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    let refusal = refused(&host, "plugins.canary is strict");
+    assert!(refusal["reason"].as_str().unwrap().contains("title: v00001 → v00002"), "{refusal:#}");
+    let host = setup().config("watchkeeper.yaml", "plugins: { debounce: 20ms, canary: off }\n").start();
+    serving(&host);
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    serves(&host, "v00002");
+    assert_eq!(last(&host)["canary"], Value::Null);
+}
+
+#[test]
+fn a_version_that_fails_after_the_swap_goes_back_by_itself_loses_nothing_and_stays_away_after_a_restart() {
+    let mut host = setup().start();
+    put(&file(&host), &versioned(PATH, "v00002", Fault::TrapsAfter(2)));
+    serves(&host, "v00002");
+    // Instances are made anew after a trap, so every third call traps; three traps are too many.
+    let began = Instant::now();
+    let ids: Vec<String> = (0..12).map(|n| format!("after-{n}")).collect();
+    for id in &ids {
+        let answer = host.post_to(PATH, id.clone());
+        assert_eq!(answer.status, 200, "the version before answers what the new one fails on: {answer:?}");
+    }
+    let stored = host.alerts();
+    assert!(ids.iter().all(|id| stored.iter().filter(|alert| alert["id"] == **id).count() == 1));
+    let letters = host.site.run(&["replay", "--list", "--json"]).well().json();
+    assert_eq!(letters["items"].as_array().unwrap().len(), 0, "no dead letter: {letters:#}");
+    wait("it is on record", Duration::from_secs(1), || {
+        (last(&host)["outcome"] == "rolled_back").then_some(())
+    });
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(serving(&host), "v00001");
+    let status = plugin(&host);
+    assert!(status["refused"].as_str().unwrap().contains("was rolled back"), "{status:#}");
+    assert!(status["failures"][0]["reason"].as_str().unwrap().contains("trapped"), "{status:#}");
+
+    assert_eq!(host.terminate().code, Some(0));
+    host.restart();
+    assert_eq!(serving(&host), "v00001", "the file holds the bad version still");
+    assert!(plugin(&host)["refused"].as_str().unwrap().contains("was rolled back"));
+    // The operator may insist.
+    host.site.run(&["plugin", "release", "v"]).well();
+    serves(&host, "v00002");
+}
+
+#[test]
+fn an_operator_rolls_back_and_it_outlives_a_restart() {
+    let mut host = setup().start();
+    let none = host.site.run(&["plugin", "rollback", "v"]);
+    assert_eq!(none.code, Some(1), "{}", none.said());
+    assert!(none.said().contains("none to go back to"), "{}", none.said());
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    serves(&host, "v00002");
+    host.site.run(&["plugin", "rollback", "v"]).well();
+    assert_eq!(serving(&host), "v00001");
+    host.kill9();
+    host.restart();
+    assert_eq!(serving(&host), "v00001");
+    put(&file(&host), &versioned(PATH, "v00003", Fault::None));
+    serves(&host, "v00003");
+    assert_eq!(host.terminate().code, Some(0));
+    // And where no host runs.
+    host.site.run(&["plugin", "rollback", "v"]).well();
+    host.restart();
+    assert_eq!(serving(&host), "v00001");
+}
+
+#[test]
+fn a_file_that_changed_while_no_host_ran_serves_from_the_start_and_a_broken_one_does_not() {
+    let mut host = setup().start();
+    serving(&host);
+    assert_eq!(host.terminate().code, Some(0));
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    host.restart();
+    assert_eq!(serving(&host), "v00002");
+    assert_eq!(last(&host)["canary"]["compared"], 1, "the payloads of before are in the store");
+    assert_eq!(host.terminate().code, Some(0));
+    put(&file(&host), b"broken");
+    host.restart();
+    assert_eq!(serving(&host), "v00001", "the last that was proven; v00002 was still on trial");
+    assert!(plugin(&host)["refused"].as_str().unwrap().contains("no WebAssembly"));
+}
+
+#[test]
+fn a_deleted_file_of_a_plugin_in_use_serves_on_until_it_is_pruned() {
+    let host = setup().start();
+    fs::remove_file(file(&host)).unwrap();
+    wait("it says so", PATIENCE, || (last(&host)["outcome"] == "file_deleted").then_some(()));
+    assert_eq!(serving(&host), "v00001");
+    let listed = host.site.run(&["plugin", "list", "--json"]).json();
+    assert!(listed["plugins"][0]["refused"].as_str().unwrap().contains("its file was deleted"), "{listed:#}");
+    host.site.run(&["plugin", "prune", "v"]).well();
+    wait("the source is disabled", PATIENCE, || (host.post_to(PATH, "x").status == 404).then_some(()));
+    // Back again, and the source with it.
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    wait("the source is back", PATIENCE, || (host.post_to(PATH, "x").status == 200).then_some(()));
+    assert_eq!(serving(&host), "v00002");
+}
+
+#[test]
+fn a_version_that_wants_another_path_moves_its_source_and_nobody_elses() {
+    let host = setup()
+        .source("w.yaml", "name: w\ntype: w\n")
+        .plugin_bytes("w.wasm", versioned("/alerts/w", "w00001", Fault::None))
+        .start();
+    put(&file(&host), &versioned("/alerts/w", "v00002", Fault::None));
+    refused(&host, "`/alerts/w`, which is the path of source w already");
+    assert_eq!(serving(&host), "v00001");
+    put(&file(&host), &versioned("/alerts/moved", "v00003", Fault::None));
+    wait("it moved", PATIENCE, || (host.post_to("/alerts/moved", "m").status == 200).then_some(()));
+    assert_eq!(host.post_to(PATH, "m2").status, 404);
+    assert_eq!(host.post_to("/alerts/w", "w").status, 200);
+}
+
+#[test]
+fn source_files_are_read_again_and_a_wrong_one_disables_itself_alone() {
+    let host = setup().start();
+    let files = host.site.config_dir().join("alert-sources");
+    put(&files.join("second.yaml"), b"name: second\ntype: w\n");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(host.post_to("/alerts/w", "x").status, 404, "its plugin is not there yet");
+    put(&host.site.plugins_dir().join("w.wasm"), &versioned("/alerts/w", "w00001", Fault::None));
+    wait("its plugin came", PATIENCE, || (host.post_to("/alerts/w", "x").status == 200).then_some(()));
+    put(&files.join("second.yaml"), b"name: second\ntype: w\nauth: { type: bearer, token: another-token }\n");
+    wait("it wants a token now", PATIENCE, || (host.post_to("/alerts/w", "x").status == 401).then_some(()));
+    put(&files.join("second.yaml"), b"name: second\n");
+    wait("it is disabled", PATIENCE, || (host.post_to("/alerts/w", "x").status == 404).then_some(()));
+    assert_eq!(serving(&host), "v00001");
+}
