@@ -1,4 +1,7 @@
-//! `watchkeeper plugin list|inspect|test`: with the very loader that `serve` uses.
+//! `watchkeeper plugin`: `list`, `inspect` and `test` with the very loader that `serve` uses; `new` and `build` for authors.
+
+mod build;
+mod new;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,6 +20,10 @@ use crate::wiring;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// Begin a plugin: a project in any of the languages
+    New(new::Options),
+    /// Make a component of a project
+    Build(build::Options),
     /// What is in the folder, and what is refused and why
     List(ListOptions),
     /// What one file is: interfaces, imports, size, digest
@@ -59,11 +66,13 @@ pub(super) struct TestOptions {
 }
 
 pub(super) fn run(command: &Command) -> Result<Ended> {
-    let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?;
+    let runtime = || Runtime::new(None).map_err(anyhow::Error::msg);
     match command {
-        Command::List(options) => list(&runtime, options),
-        Command::Inspect(options) => inspect(&runtime, options),
-        Command::Test(options) => test(&runtime, options),
+        Command::New(options) => new::run(options),
+        Command::Build(options) => build::run(options),
+        Command::List(options) => list(&runtime()?, options),
+        Command::Inspect(options) => inspect(&runtime()?, options),
+        Command::Test(options) => test(&runtime()?, options),
     }
 }
 
