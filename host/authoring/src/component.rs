@@ -4,7 +4,12 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasm_encoder::{ComponentSection, CustomSection, Encode, Section};
+use wit_bindgen_core::Files;
+use wit_component::ComponentEncoder;
 use wit_parser::{Resolve, WorldId};
 
 use crate::build::BuildError;
@@ -20,10 +25,7 @@ const ASKS: &str = "watchkeeper:asks";
 pub(crate) fn write_world(project: &Project) -> Result<PathBuf, BuildError> {
     let folder = project.scratch().join("wit");
     let failed = |what: &Path| BuildError::io(format!("{}: can't be used", what.display()));
-    match std::fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&folder)(error)),
-        _ => std::fs::create_dir_all(&folder).map_err(failed(&folder))?,
-    }
+    empty(&folder)?;
     let contract = project.wit.join("watchkeeper.wit");
     std::fs::copy(&contract, folder.join("watchkeeper.wit")).map_err(failed(&contract))?;
     let exports: String =
@@ -43,6 +45,46 @@ pub(crate) fn resolve_world(folder: &Path) -> Result<(Resolve, WorldId), BuildEr
     let (package, _) = resolve.push_dir(folder).map_err(|error| wrong(&error))?;
     let world = resolve.select_world(&[package], Some(WORLD)).map_err(|error| wrong(&error))?;
     Ok((resolve, world))
+}
+
+/// Generated files into a folder of their own, which is answered.
+pub(crate) fn write_files(folder: &Path, files: &Files) -> Result<PathBuf, BuildError> {
+    empty(folder)?;
+    for (name, bytes) in files.iter() {
+        let path = folder.join(name);
+        let failed = |error| BuildError::io(format!("{}: can't be written", path.display()))(error);
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
+        std::fs::write(&path, bytes).map_err(failed)?;
+    }
+    Ok(folder.to_owned())
+}
+
+/// The folder, with nothing in it.
+fn empty(folder: &Path) -> Result<(), BuildError> {
+    let failed = |error| BuildError::io(format!("{}: can't be made", folder.display()))(error);
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+        _ => std::fs::create_dir_all(folder).map_err(failed),
+    }
+}
+
+/// A component of a core module that carries its component's type. Where the module uses WASI's first version, an adapter
+/// leads that to the second.
+pub(crate) fn from_module(module: &Path, out: &Path) -> Result<(), BuildError> {
+    let bytes = std::fs::read(module).map_err(BuildError::io(format!("{}: can't be read", module.display())))?;
+    let component = encode(&bytes).map_err(|error| {
+        BuildError::Component(format!("{}: is no plugin: {error:#}", module.display()))
+    })?;
+    std::fs::write(out, component).map_err(BuildError::io(format!("{}: can't be written", out.display())))
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut encoder = ComponentEncoder::default();
+    encoder
+        .validate(true)
+        .module(module)?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
+    Ok(encoder.encode()?)
 }
 
 /// The component with what it asks for at its end.
