@@ -26,7 +26,12 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .arg(&bindings)
         .arg("-I")
         .arg(&project.sdk)
-        .args(project.exports.iter().map(|export| format!("-DWK_{}", export.as_str().replace('-', "_").to_uppercase())))
+        .args(
+            project
+                .exports
+                .iter()
+                .map(|export| format!("-DWK_{}", export.as_str().replace('-', "_").to_uppercase())),
+        )
         .args(sources(&project.dir.join("src"))?)
         .args(sources(&project.sdk.join("src"))?)
         .args(sources(&bindings)?)

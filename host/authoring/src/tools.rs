@@ -68,7 +68,7 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 
 /// Runs to the end and hands out the standard output; where the program fails, what it said is the error.
 pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>, BuildError> {
-    let name = name_of(command.get_program());
+    let name = name_of(command);
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -84,6 +84,10 @@ pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>, BuildError> {
     })
 }
 
-fn name_of(program: &OsStr) -> String {
-    Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned()
+/// The program's; of a module of Python, the module's.
+fn name_of(command: &Command) -> String {
+    let mut arguments = command.get_args();
+    let module = if arguments.next() == Some(OsStr::new("-m")) { arguments.next() } else { None };
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    module.unwrap_or(program).to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-module plugin
+module plugin.local/@name@
 
 go 1.25
 
