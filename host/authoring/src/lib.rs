@@ -14,6 +14,7 @@ mod project;
 mod python;
 mod rust;
 mod tools;
+mod wasi_http;
 
 pub use build::{BuildError, Built, build};
 pub use new::{CreateError, Created, Request, create};
