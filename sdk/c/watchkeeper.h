@@ -96,7 +96,7 @@ typedef struct wk_json {
     /* Of a list or an object: how many values, and the values. */
     size_t count;
     struct wk_json *items;
-    /* Of an object: the values' keys, each once. Of a key that comes twice the last value counts, at the first's place. */
+    /* Of an object: the keys of the values. Of a key that comes twice the last value counts, at the first's place. */
     wk_text *keys;
 } wk_json;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasm_encoder::{ComponentSection, CustomSection, Encode, Section};
+use wasm_encoder::{ComponentSection, CustomSection, Encode};
 use wit_bindgen_core::Files;
 use wit_component::ComponentEncoder;
 use wit_parser::{Resolve, WorldId};

@@ -68,8 +68,8 @@ fn component(dir: &Path, messages: &[u8]) -> Option<PathBuf> {
             && message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest)
     });
     let files = artifacts.flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
-    let paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).last()
+    let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+    paths.rfind(|path| path.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 /// A file of the SDK as it is in a project: outside of the workspace, with the contract beside it.
