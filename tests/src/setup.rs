@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -137,6 +138,15 @@ impl Site {
 
     /// As [`Site::run`], with a standard input.
     pub fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        self.run_with_within(arguments, input, PATIENCE)
+    }
+
+    /// As [`Site::run`], for what takes its time.
+    pub fn run_within(&self, arguments: &[&str], within: Duration) -> Ran {
+        self.run_with_within(arguments, b"", within)
+    }
+
+    fn run_with_within(&self, arguments: &[&str], input: &[u8], within: Duration) -> Ran {
         let mut command = self.command(&binary());
         command
             .args(arguments)
@@ -144,7 +154,7 @@ impl Site {
             .env("WATCHKEEPER_PLUGINS", self.plugins_dir())
             .env("WATCHKEEPER_DATA", self.data_dir())
             .env("WATCHKEEPER_LISTEN", self.address.to_string());
-        process::run(&mut command, self.folder(), input, PATIENCE)
+        process::run(&mut command, self.folder(), input, within)
     }
 
     /// As [`Site::run`], with no word of this site's folders, and with time for an investigation.

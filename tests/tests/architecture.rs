@@ -38,9 +38,16 @@ fn crates_depend_on_each_other_along_the_arrows_alone() {
         ("watchkeeper-flow", &["watchkeeper-domain"]),
         ("watchkeeper-wasm", &["watchkeeper-domain"]),
         ("watchkeeper-adapters", &["watchkeeper-domain"]),
+        ("watchkeeper-authoring", &[]),
         (
             "watchkeeper",
-            &["watchkeeper-adapters", "watchkeeper-domain", "watchkeeper-flow", "watchkeeper-wasm"],
+            &[
+                "watchkeeper-adapters",
+                "watchkeeper-authoring",
+                "watchkeeper-domain",
+                "watchkeeper-flow",
+                "watchkeeper-wasm",
+            ],
         ),
         ("watchkeeper-sdk", &[]),
         ("watchkeeper-tests", &[]),

@@ -6,9 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::needs;
+use crate::{needs, toolchains};
 
-pub(crate) const PLUGINS: [&str; 5] = ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory"];
+/// The plugins in Rust.
+pub(crate) const PLUGINS: [&str; 6] =
+    ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory", "uptime-rust"];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Profile {
@@ -22,7 +24,7 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -48,10 +50,29 @@ pub(crate) fn execute_with(program: &str, arguments: &[&str], environment: &[(&s
     Ok(())
 }
 
-/// The plugins into `plugins/`, and the host alone: what a demo needs.
-pub(crate) fn build() -> Result<()> {
+/// The plugins into `plugins/`, and the host alone: what a demo needs. With `--all-languages`, the plugins that aren't in Rust,
+/// too.
+pub(crate) fn build(options: &[String]) -> Result<()> {
+    let all_languages = match options {
+        [] => false,
+        [option] if option == "--all-languages" => true,
+        _ => bail!("`build` has one option, --all-languages"),
+    };
     build_plugins()?;
-    execute("cargo", &["build", "--locked", "--package", "watchkeeper"])
+    execute("cargo", &["build", "--locked", "--package", "watchkeeper"])?;
+    if all_languages { build_other_languages(Profile::Dev) } else { Ok(()) }
+}
+
+/// The plugins in other languages into `plugins/`, by the host's own `plugin build`.
+pub(crate) fn build_other_languages(profile: Profile) -> Result<()> {
+    let plugins = toolchains::install()?;
+    let (binary, path) = (binary(profile), toolchains::path()?);
+    for name in plugins {
+        let project = format!("plugins/{name}");
+        let arguments = ["plugin", "build", &project, "--out", "plugins/"];
+        execute_with(&binary.to_string_lossy(), &arguments, &[("PATH", path.as_os_str())])?;
+    }
+    Ok(())
 }
 
 /// Everything, in one selection of packages: with another, cargo unites other features, and builds wasmtime once more.
@@ -100,7 +121,7 @@ fn put(from: &Path, to: &Path) -> Result<()> {
 }
 
 pub(crate) fn demo(options: &[String]) -> Result<()> {
-    build()?;
+    build(&[])?;
     let binary = binary(Profile::Dev);
     let mut arguments = vec!["demo"];
     arguments.extend(options.iter().map(String::as_str));

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 
 use anyhow::{Result, bail};
 
-use crate::needs;
 use crate::run::{self, Profile, execute, execute_with, root};
+use crate::{needs, toolchains};
 
 pub(crate) fn run() -> Result<()> {
     needs::wasm_target()?;
@@ -14,12 +14,16 @@ pub(crate) fn run() -> Result<()> {
     execute("cargo", &["fmt", "--all", "--check"])?;
     execute("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
     run::build_all(Profile::Dev)?;
+    run::build_other_languages(Profile::Dev)?;
 
-    // Tests write here which of them could not run for want of a server.
+    // Tests write here which of them could not run for want of a server or a toolchain.
     let folder = tempfile::tempdir()?;
     let not_run = folder.path().join("not-run");
     let (binary, plugins, guests) = (run::binary(Profile::Dev), root().join("plugins"), run::guests());
-    let environment: [(&str, &OsStr); 4] = [
+    // `plugin build` is tested with the toolchains that the plugins were built with.
+    let path = toolchains::path()?;
+    let environment: [(&str, &OsStr); 5] = [
+        ("PATH", path.as_os_str()),
         ("WATCHKEEPER_TEST_GUESTS", guests.as_os_str()),
         ("WATCHKEEPER_NOT_RUN", not_run.as_os_str()),
         ("WATCHKEEPER_BIN", binary.as_os_str()),

@@ -42,7 +42,7 @@ enum Command {
     Demo(demo::Options),
     /// Say what `serve` would do with this configuration and these plugins, and what is wrong with them
     Check(check::Options),
-    /// Look at plugins
+    /// Write plugins, and look at them
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// List alerts, newest first

@@ -1,9 +1,11 @@
 //! `watchkeeper plugin`: one file a subcommand. All of them load by the very loader that `serve` uses.
 
+mod build;
 mod change;
 mod inspect;
 mod list;
 mod lock;
+mod new;
 #[cfg(feature = "oci")]
 mod pull;
 mod test;
@@ -17,6 +19,10 @@ use super::Ended;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// Begin a plugin: a project in any of the languages
+    New(new::Options),
+    /// Make a component of a project
+    Build(build::Options),
     /// What is in the folder, what serves, and what is refused and why
     List(list::Options),
     /// What one file is: interfaces, imports, asks and grants, size, digest, and which sources use it
@@ -44,6 +50,8 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<Ended> {
     let runtime = || Runtime::new(None).map_err(anyhow::Error::msg);
     match command {
+        Command::New(options) => new::run(options),
+        Command::Build(options) => build::run(options),
         Command::List(options) => list::run(runtime()?, options),
         Command::Inspect(options) => inspect::run(runtime()?, options),
         Command::Test(options) => test::run(&runtime()?, options),

@@ -1,0 +1,99 @@
+//! `build`: a project in, a component out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::project::{Lang, Project, ProjectError};
+use crate::{c, component, go, js, python, rust};
+
+/// A component that was built.
+#[derive(Debug)]
+pub struct Built {
+    pub file: PathBuf,
+    /// In bytes.
+    pub size: u64,
+    pub took: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error("{program} is missing: it {purpose}. Install it with: {install}")]
+    Missing { program: &'static str, purpose: &'static str, install: &'static str },
+    #[error("{program} failed ({status}):\n{said}")]
+    Failed { program: String, status: String, said: String },
+    #[error("{doing}: {source}")]
+    Io { doing: String, source: io::Error },
+    /// The tools are content, and what they made is still no plugin.
+    #[error("{0}")]
+    Component(String),
+}
+
+impl BuildError {
+    /// `map_err(BuildError::io("DIR: can't be made"))`
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| BuildError::Io { doing, source }
+    }
+}
+
+/// Builds the project in `dir`. `out` is the component's file, or a folder (one that exists, or that is said with a `/` at the
+/// end) that gets `NAME.wasm`; without one that is the project's own folder.
+///
+/// The file appears all at once, under its name: a host that watches the folder never sees half of it.
+///
+/// # Errors
+/// Where the project is wrong, a tool is missing, or a tool fails.
+pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
+    let began = Instant::now();
+    let project = Project::read(dir)?;
+    let file = target(&project, out);
+    let scratch = project.scratch();
+    std::fs::create_dir_all(&scratch)
+        .map_err(BuildError::io(format!("{}: can't be made", scratch.display())))?;
+    let made = scratch.join(format!("{}.wasm", project.name));
+    match project.lang {
+        Lang::Rust => rust::build(&project, &made)?,
+        Lang::Python => python::build(&project, &made)?,
+        Lang::Js | Lang::Ts => js::build(&project, &made)?,
+        Lang::Go => go::build(&project, &made)?,
+        Lang::C => c::build(&project, &made)?,
+    }
+    let bytes = std::fs::read(&made).map_err(BuildError::io(format!("{}: can't be read", made.display())))?;
+    let bytes = component::with_asks(bytes, project.asks.as_ref());
+    put(&bytes, &file)?;
+    Ok(Built { file, size: bytes.len() as u64, took: began.elapsed() })
+}
+
+fn target(project: &Project, out: Option<&Path>) -> PathBuf {
+    let name = format!("{}.wasm", project.name);
+    match out {
+        None => project.dir.join(name),
+        Some(out) if out.is_dir() || out.to_string_lossy().ends_with('/') => out.join(name),
+        Some(out) => out.to_owned(),
+    }
+}
+
+fn put(bytes: &[u8], file: &Path) -> Result<(), BuildError> {
+    let failed = |error| BuildError::io(format!("{}: can't be written", file.display()))(error);
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    // In the same folder, for a rename doesn't cross file systems; no `.wasm`, for that is what hosts look for.
+    let mut part =
+        tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder).map_err(failed)?;
+    io::Write::write_all(&mut part, bytes).map_err(failed)?;
+    let part = part.persist(file).map_err(|error| failed(error.error))?;
+    readable(&part).map_err(failed)
+}
+
+/// A temporary file is its owner's alone; a plugin may be built by one user and loaded by another.
+fn readable(file: &std::fs::File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
+}

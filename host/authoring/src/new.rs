@@ -1,0 +1,157 @@
+//! `new`: a project that needs nothing but its language's own toolchain.
+//!
+//! It has the SDK and the contract inside. Templates are plain files; in their names and texts, `@name@` is the plugin's
+//! name, `@Type@` the name as a type is called (`DiskFull`), `@snake@` as a function is (`disk_full`).
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::embedded::{self, File};
+use crate::project::{FILE, Kind, Lang, check_name};
+use crate::rust;
+
+#[derive(Debug)]
+pub struct Request {
+    pub name: String,
+    pub lang: Lang,
+    pub kind: Kind,
+    /// The folder to make; it may be there if it is empty.
+    pub dir: PathBuf,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Created {
+    pub dir: PathBuf,
+    /// From `dir`, sorted.
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("NAME: {0}")]
+    Name(String),
+    #[error("{}: is there already, and isn't empty; name another folder with --dir", .0.display())]
+    Taken(PathBuf),
+    #[error("{}: can't be written: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Writes the project.
+///
+/// # Errors
+/// Where the name is none, or the folder is taken or can't be written.
+pub fn create(request: &Request) -> Result<Created, CreateError> {
+    check_name(&request.name).map_err(CreateError::Name)?;
+    let dir = &request.dir;
+    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
+        return Err(CreateError::Taken(dir.clone()));
+    }
+    let mut files = Vec::new();
+    for (path, bytes) in contents(request) {
+        write(&dir.join(&path), &bytes)?;
+        files.push(path);
+    }
+    files.sort();
+    Ok(Created { dir: dir.clone(), files })
+}
+
+fn contents(request: &Request) -> Vec<(PathBuf, Cow<'static, [u8]>)> {
+    let (lang, kind) = (request.lang, request.kind);
+    let names = Names::of(&request.name);
+    let sdk = embedded::sdk(lang.sdk()).into_iter().map(|file| vendored(lang, file));
+    let own = embedded::template(lang.as_str(), kind.as_str());
+    let own = if own.is_empty() { embedded::template(lang.sdk(), kind.as_str()) } else { own };
+    let common = embedded::common(kind.as_str());
+    // A language's own file stands in for the common one of the same name, as it comes later.
+    let filled = common.into_iter().chain(own).map(|file| names.fill(file));
+    let mut all = vec![
+        (PathBuf::from(FILE), plugin_yaml(request).into_bytes().into()),
+        (PathBuf::from("wit/watchkeeper.wit"), embedded::WIT.as_bytes().into()),
+    ];
+    all.extend(sdk);
+    for (path, bytes) in filled {
+        all.retain(|(known, _)| *known != path);
+        all.push((path, bytes));
+    }
+    all
+}
+
+fn vendored(lang: Lang, file: File) -> (PathBuf, Cow<'static, [u8]>) {
+    let bytes = if lang == Lang::Rust { rust::vendored(&file.path, file.bytes) } else { file.bytes };
+    (Path::new("sdk").join(file.path), bytes)
+}
+
+fn plugin_yaml(request: &Request) -> String {
+    let exports: Vec<&str> = request.kind.exports().iter().map(|export| export.as_str()).collect();
+    let exports = match request.lang {
+        Lang::Rust => String::new(), // `register!` says it
+        _ => format!("exports: [{}]\n", exports.join(", ")),
+    };
+    let asks = match request.kind {
+        Kind::Poll => {
+            "# What the operator is asked to grant; nothing else can be reached.\n# asks: { http: [api.example.com] }\n"
+        }
+        _ => "",
+    };
+    format!("name: {}\nlang: {}\n{exports}{asks}", request.name, request.lang.as_str())
+}
+
+/// The name in the forms that code wants.
+struct Names {
+    plain: String,
+    type_name: String,
+    snake: String,
+}
+
+impl Names {
+    fn of(name: &str) -> Self {
+        let words = name.split(['-', '_']).filter(|word| !word.is_empty());
+        let capital = |word: &str| {
+            let (first, rest) = word.split_at(1); // ASCII, as `check_name` holds
+            first.to_ascii_uppercase() + rest
+        };
+        Self {
+            plain: name.to_owned(),
+            type_name: words.map(capital).collect(),
+            snake: name.replace('-', "_").to_ascii_lowercase(),
+        }
+    }
+
+    fn fill(&self, file: File) -> (PathBuf, Cow<'static, [u8]>) {
+        let path = match file.path.as_str() {
+            // Under its real name it would hold in the repository that it is a template in.
+            "gitignore" => ".gitignore".to_owned(),
+            path => self.fill_text(path),
+        };
+        let bytes = match std::str::from_utf8(&file.bytes) {
+            Ok(text) => self.fill_text(text).into_bytes().into(),
+            Err(_) => file.bytes,
+        };
+        (path.into(), bytes)
+    }
+
+    fn fill_text(&self, text: &str) -> String {
+        text.replace("@name@", &self.plain).replace("@Type@", &self.type_name).replace("@snake@", &self.snake)
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CreateError> {
+    let failed = |source| CreateError::Io { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_the_forms_that_code_wants() {
+        let names = Names::of("disk--full_2");
+        assert_eq!(names.fill_text("@name@ @Type@ @snake@"), "disk--full_2 DiskFull2 disk__full_2");
+    }
+}

@@ -1,0 +1,110 @@
+//! Rust: cargo does it all; what a component exports is what the code registers.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::build::BuildError;
+use crate::project::Project;
+use crate::tools::{self, Tool};
+
+const CARGO: Tool = Tool {
+    program: "cargo",
+    purpose: "builds Rust",
+    install: "rustup (https://rustup.rs), then `rustup target add wasm32-wasip2`",
+};
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// Where the SDK's versions are written down.
+const WORKSPACE: &str = include_str!("../../../Cargo.toml");
+
+/// Makes the project's component at `out`.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+    let mut cargo = CARGO.on_path()?;
+    cargo
+        .args([
+            "build",
+            "--lib",
+            "--release",
+            "--target",
+            TARGET,
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .current_dir(&project.dir);
+    let messages = tools::run(&mut cargo).map_err(without_target)?;
+    let built = component(&project.dir, &messages).ok_or_else(|| {
+        BuildError::Component(format!(
+            "{}: cargo built no component; Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`",
+            project.dir.display()
+        ))
+    })?;
+    std::fs::copy(&built, out).map_err(BuildError::io(format!("{}: can't be copied", built.display())))?;
+    Ok(())
+}
+
+/// cargo speaks of a missing `core`; what is missing is a target of rustup.
+fn without_target(error: BuildError) -> BuildError {
+    match error {
+        BuildError::Failed { said, .. } if said.contains(TARGET) && said.contains("E0463") => {
+            BuildError::Missing {
+                program: TARGET,
+                purpose: "is the standard library of plugins in Rust",
+                install: "rustup target add wasm32-wasip2",
+            }
+        }
+        other => other,
+    }
+}
+
+/// The package's own `.wasm`, from cargo's messages.
+fn component(dir: &Path, messages: &[u8]) -> Option<PathBuf> {
+    let manifest = dir.join("Cargo.toml");
+    let lines = messages.split(|byte| *byte == b'\n');
+    let artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok()).filter(|message| {
+        message["reason"] == "compiler-artifact"
+            && message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest)
+    });
+    let files = artifacts.flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
+    let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
+    paths.rfind(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+/// A file of the SDK as it is in a project: outside of the workspace, with the contract beside it.
+pub(crate) fn vendored(path: &str, bytes: Cow<'static, [u8]>) -> Cow<'static, [u8]> {
+    let text = String::from_utf8_lossy(&bytes);
+    match path {
+        "Cargo.toml" => manifest(&text).into_bytes().into(),
+        "src/bindings.rs" => text.replace("../../wit/v0.1.0", "../wit").into_bytes().into(),
+        _ => bytes,
+    }
+}
+
+/// Each `KEY.workspace = true` becomes what the workspace says of KEY.
+fn manifest(text: &str) -> String {
+    let text = text.replace("[lints]\nworkspace = true\n\n", "");
+    let line = |line: &str| {
+        let inherited = line.strip_suffix(".workspace = true").and_then(|key| {
+            let begins = format!("{key} = ");
+            WORKSPACE.lines().find(|line| line.starts_with(&begins))
+        });
+        inherited.unwrap_or(line).to_owned() + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdk_inherits_nothing_in_a_project() {
+        let text = manifest(include_str!("../../../sdk/rust/Cargo.toml"));
+        assert!(!text.contains("workspace"), "{text}");
+        assert!(text.contains("wit-bindgen = { version"), "{text}");
+        let bindings = vendored("src/bindings.rs", Cow::Borrowed(b"path: \"../../wit/v0.1.0\","));
+        assert_eq!(bindings.as_ref(), b"path: \"../wit\",");
+    }
+}

@@ -1,0 +1,42 @@
+//! `watchkeeper plugin build`: a project becomes a component.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use watchkeeper_authoring as authoring;
+
+use super::super::{Ended, Output, print_json};
+
+#[derive(Args)]
+pub(in crate::cli) struct Options {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The component's file, or a folder for it [default: NAME.wasm in the project]
+    #[arg(long, value_name = "FILE|DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(options: &Options) -> Result<Ended> {
+    match authoring::build(&options.dir, options.out.as_deref()) {
+        Ok(built) if options.output.json => {
+            let took = built.took.as_millis() as u64;
+            print_json(&json!({ "ok": true, "file": built.file, "size": built.size, "took_ms": took }))?;
+            Ok(Ended::Well)
+        }
+        Ok(built) => {
+            let took = built.took.as_secs_f64();
+            println!("{}: {} bytes, built in {took:.1} s", built.file.display(), built.size);
+            Ok(Ended::Well)
+        }
+        Err(error) if options.output.json => {
+            print_json(&json!({ "ok": false, "problem": error.to_string() }))?;
+            Ok(Ended::Badly)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,10 @@
+/* What senders send: {"alerts": [{"id": "…", "title": "…"}]}. */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include <watchkeeper.h>
+
+/* Reads a payload's alerts; each mistake is named with its place. */
+wk_error *wire_alerts(wk_text body, wk_alerts *alerts);
+
+#endif

@@ -1,0 +1,3 @@
+module watchkeeper
+
+go 1.25

@@ -1,0 +1,35 @@
+"""Alerts that come as `{"alerts": [{"id": "…", "title": "…"}]}`, over whatever transport a source names."""
+
+from typing import Any
+
+from watchkeeper_sdk import Alert, Error, Parser, Payload, Severity, Status, log, register
+
+
+class @Type@(Parser):
+    def parse(self, payload: Payload) -> list[Alert]:
+        document = payload.json()
+        alerts = document.get("alerts") if isinstance(document, dict) else None
+        if not isinstance(alerts, list):
+            raise Error.invalid_payload("alerts: must be a list")
+        log.info(f"{len(alerts)} alerts")
+        return [read(given, f"alerts[{at}]") for at, given in enumerate(alerts)]
+
+
+def read(given: Any, at: str) -> Alert:
+    """One alert of the list; a mistake is named with its place."""
+    given = given if isinstance(given, dict) else {}
+
+    def text(key: str) -> str:
+        if not isinstance(given.get(key), str):
+            raise Error.invalid_payload(f"{at}.{key}: must be a text")
+        return given[key]
+
+    severity = given.get("severity") or "warning"
+    if severity not in ("info", "warning", "critical"):
+        raise Error.invalid_payload(f"{at}.severity: must be info, warning or critical")
+    status = Status.RESOLVED if given.get("resolved") is True else Status.FIRING
+    labels = {"host": given["host"]} if isinstance(given.get("host"), str) else {}
+    return Alert(text("id"), Severity[severity.upper()], status, text("title"), labels=labels)
+
+
+register(parser=@Type@)
