@@ -31,16 +31,41 @@ func ReadJSON(text []byte) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("it isn't UTF-8")
 	}
+	// Before Go's own reader, which would go down ten thousand levels, and run out of stack on the way.
+	if levels(text) > depth {
+		return nil, errors.New("it is nested too deep")
+	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(text, &whole); err != nil {
 		return nil, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
-	return read(decoder, 0)
+	return read(decoder)
 }
 
-func read(decoder *json.Decoder, level int) (any, error) {
+// levels counts how deep brackets are nested, those in strings left out.
+func levels(text []byte) int {
+	level, deepest := 0, 0
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch {
+		case quoted && text[i] == '\\':
+			i++
+		case text[i] == '"':
+			quoted = !quoted
+		case quoted:
+		case text[i] == '[' || text[i] == '{':
+			level++
+			deepest = max(deepest, level)
+		case text[i] == ']' || text[i] == '}':
+			level--
+		}
+	}
+	return deepest
+}
+
+func read(decoder *json.Decoder) (any, error) {
 	token, err := decoder.Token()
 	if err != nil {
 		return nil, err
@@ -49,19 +74,16 @@ func read(decoder *json.Decoder, level int) (any, error) {
 	if !ok {
 		return token, nil
 	}
-	if level == depth {
-		return nil, errors.New("it is nested too deep")
-	}
 	if delimiter == '[' {
-		return readList(decoder, level+1)
+		return readList(decoder)
 	}
-	return readObject(decoder, level+1)
+	return readObject(decoder)
 }
 
-func readList(decoder *json.Decoder, level int) (any, error) {
+func readList(decoder *json.Decoder) (any, error) {
 	list := []any{}
 	for decoder.More() {
-		item, err := read(decoder, level)
+		item, err := read(decoder)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +93,7 @@ func readList(decoder *json.Decoder, level int) (any, error) {
 	return list, err
 }
 
-func readObject(decoder *json.Decoder, level int) (any, error) {
+func readObject(decoder *json.Decoder) (any, error) {
 	object := &Object{Values: map[string]any{}}
 	for decoder.More() {
 		token, err := decoder.Token()
@@ -79,7 +101,7 @@ func readObject(decoder *json.Decoder, level int) (any, error) {
 			return nil, err
 		}
 		key, _ := token.(string)
-		value, err := read(decoder, level)
+		value, err := read(decoder)
 		if err != nil {
 			return nil, err
 		}

@@ -30,18 +30,17 @@ function isTooDeep(text) {
             openings += 1;
         }
     }
-    return openings > DEEPEST && depth(text) > DEEPEST;
+    return openings > DEEPEST && goesDeeper(text);
 }
 
-function depth(text) {
+function goesDeeper(text) {
     const structure = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"?/gs, "").replace(/[^[\]{}]+/g, "");
-    let [depth, deepest] = [0, 0];
-    for (let at = 0; at < structure.length; at++) {
+    let depth = 0;
+    for (let at = 0; at < structure.length && depth <= DEEPEST; at++) {
         const character = structure.charCodeAt(at);
         depth += character === 0x5b || character === 0x7b ? 1 : -1;
-        deepest = Math.max(deepest, depth);
     }
-    return deepest;
+    return depth > DEEPEST;
 }
 
 /** No such text can leave the sandbox: texts are UTF-8 outside. */

@@ -46,7 +46,8 @@ impl Watchkeeper {
 
     fn wait_until_ready(&mut self) {
         let ready = self.url("/readyz");
-        wait("the host is ready", PATIENCE, || {
+        // A large plugin (Python's has 18 MB) is compiled first, on a machine that may run other tests.
+        wait("the host is ready", 5 * PATIENCE, || {
             if let Some(status) = self.process.ended() {
                 panic!("the host ended before it was ready: {status}");
             }

@@ -80,11 +80,12 @@ def _is_too_deep(text: str) -> bool:
     """`json` recurses, and the end of the stack is the end of the instance."""
     if text.count("{") + text.count("[") <= _DEEPEST:
         return False
-    depth = deepest = 0
+    depth = 0
     for bracket in _NO_BRACKET.sub("", _TEXT.sub("", text)):
         depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest > _DEEPEST
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def _no_constant(name: str) -> None:
