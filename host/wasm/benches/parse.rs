@@ -10,7 +10,7 @@ use plugin_prometheus::Prometheus;
 use serde_json::json;
 use watchkeeper_domain::plugin::{Payload, Reading};
 use watchkeeper_sdk::{Parser, Source};
-use watchkeeper_wasm::{Binding, Limits, Registry, Runtime, SourceSpec};
+use watchkeeper_wasm::{Binding, Registry, Runtime, SourceSpec};
 
 const SIZES: [usize; 3] = [1, 10, 100];
 
@@ -43,7 +43,7 @@ fn body(alerts: usize) -> Vec<u8> {
 }
 
 fn bind(registry: &Registry) -> Binding {
-    let spec = SourceSpec { name: "bench".into(), config: "{}".into(), limits: Limits::default() };
+    let spec = SourceSpec { name: "bench".into(), config: "{}".into(), ..SourceSpec::default() };
     registry.bind("prometheus", spec).expect("the plugin takes its defaults")
 }
 
