@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use watchkeeper_tests::payload::{firing, webhook};
 use watchkeeper_tests::{Ran, Setup, Site, not_run};
 
-/// What a build may take that finds nothing compiled, on a machine that is busy with other tests.
+/// What a build may take that finds nothing compiled, or the host's compiling of a big component, on a machine that is busy
+/// with other tests.
 const BUILD: Duration = Duration::from_secs(600);
 
 const KINDS: [Kind; 5] = [
@@ -95,7 +96,7 @@ fn make(site: &Site, lang: &str, kind: &str) -> (PathBuf, PathBuf) {
 }
 
 fn exports(site: &Site, file: &Path, kind: &Kind) {
-    let inspected = site.run(&["plugin", "inspect", &file.to_string_lossy(), "--json"]).json();
+    let inspected = site.run_within(&["plugin", "inspect", &file.to_string_lossy(), "--json"], BUILD).json();
     // A poller that makes requests loads once the host has polled sources; until then it is refused for that alone.
     if kind.name == "poll" && inspected["reason"].as_str().is_some_and(|reason| reason.contains("wasi:http"))
     {
@@ -117,7 +118,8 @@ fn exports(site: &Site, file: &Path, kind: &Kind) {
 fn reads_its_sample(site: &Site, project: &Path, file: &Path) {
     let sample = project.join("samples/my-source.json");
     let (file, payload) = (file.to_string_lossy(), sample.to_string_lossy());
-    let read = site.run(&["plugin", "test", &file, "--payload", &payload, "--json"]).well().json();
+    let read =
+        site.run_within(&["plugin", "test", &file, "--payload", &payload, "--json"], BUILD).well().json();
     let expected = std::fs::read(project.join("samples/my-source.expected.json")).unwrap();
     let expected: Value = serde_json::from_slice(&expected).unwrap();
     for (read, expected) in read.as_array().unwrap().iter().zip(expected.as_array().unwrap()) {
@@ -129,7 +131,7 @@ fn reads_its_sample(site: &Site, project: &Path, file: &Path) {
 
     let wrong =
         site.write("wrong.json", r#"{"alerts": [{"id": "a", "title": "b"}, {"id": 7, "title": "c"}]}"#);
-    let refused = site.run(&["plugin", "test", &file, "--payload", &wrong.to_string_lossy()]);
+    let refused = site.run_within(&["plugin", "test", &file, "--payload", &wrong.to_string_lossy()], BUILD);
     assert!(refused.said().contains("alerts[1].id: must be a text"), "{}", refused.said());
     assert_ne!(refused.code, Some(0));
 }
