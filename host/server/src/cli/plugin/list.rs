@@ -1,6 +1,6 @@
 //! `watchkeeper plugin list`: of the host that works on the data folder, if one does; else what `serve` would load.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -109,7 +109,7 @@ fn note(status: &Status) -> String {
 }
 
 /// Of one plugin, where a host works on the folder.
-pub(super) fn status(data: &PathBuf, name: &str) -> Result<Option<Status>> {
+pub(super) fn status(data: &Path, name: &str) -> Result<Option<Status>> {
     if !DataLock::is_held(data)? {
         return Ok(None);
     }
