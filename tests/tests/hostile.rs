@@ -85,7 +85,7 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
             .unless(host.post_to(PATH, format!("fine {number}")).status == 200, || format!("after {does}"));
     }
     assert_eq!(said(&host, "flood"), "flooded");
-    let flooded = host.log().matches("flood flood").count();
+    let flooded = host.log().lines().filter(|line| line.contains("flood flood")).count();
     complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
     let after = resident_kib(&host);
     complaints.unless(after < before + 64 * 1024, || format!("memory rose from {before} to {after} KiB"));

@@ -67,11 +67,12 @@ fn of_host(options: &Options) -> Result<Ended> {
     if options.output.json {
         print_json(&json!({ "plugins": statuses }))?;
     } else {
-        let mut table = Table::new(["PLUGIN", "STATE", "VERSION", "SOURCES", "GRANTS", "NOTE"]);
+        let mut table = Table::new(["PLUGIN", "STATE", "INTERFACES", "VERSION", "SOURCES", "GRANTS", "NOTE"]);
         for status in &statuses {
             table.row([
                 status.name.clone(),
                 status.state.as_str().into(),
+                status.interfaces.join(", "),
                 status.version.as_deref().map_or("-".into(), short),
                 status.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", "),
                 grants(status),
