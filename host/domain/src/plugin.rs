@@ -26,6 +26,17 @@ pub enum Feed {
     Subscription { transport: String, settings: BTreeMap<String, String> },
 }
 
+/// `POST /alerts/x`, `polled every 60000 ms`.
+impl std::fmt::Display for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Feed::Webhook { path } => write!(f, "POST {path}"),
+            Feed::Poll { interval_ms } => write!(f, "polled every {interval_ms} ms"),
+            Feed::Subscription { transport, .. } => write!(f, "subscribed over {transport}"),
+        }
+    }
+}
+
 /// A plugin's direct answer to a sender.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {

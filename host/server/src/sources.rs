@@ -39,7 +39,7 @@ pub struct SourceStatus {
 impl SourceStatus {
     /// `POST /alerts/x`, `polled every 60000 ms`.
     pub fn fed(&self) -> Option<String> {
-        self.outcome.as_ref().ok().map(fed)
+        self.outcome.as_ref().ok().map(ToString::to_string)
     }
 
     pub fn webhook_path(&self) -> Option<&str> {
@@ -47,14 +47,6 @@ impl SourceStatus {
             Ok(Feed::Webhook { path }) => Some(path),
             _ => None,
         }
-    }
-}
-
-fn fed(feed: &Feed) -> String {
-    match feed {
-        Feed::Webhook { path } => format!("POST {path}"),
-        Feed::Poll { interval_ms } => format!("polled every {interval_ms} ms"),
-        Feed::Subscription { transport, .. } => format!("subscribed over {transport}"),
     }
 }
 
@@ -262,7 +254,7 @@ impl Sources {
         for status in now.iter().filter(|status| !known(status)) {
             match &status.outcome {
                 Ok(feed) => {
-                    tracing::info!(source = %status.name, plugin = %status.kind, "source listens: {}", fed(feed));
+                    tracing::info!(source = %status.name, plugin = %status.kind, "source listens: {feed}");
                 }
                 Err(problem) => tracing::error!("source disabled: {problem}"),
             }

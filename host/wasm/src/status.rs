@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use watchkeeper_domain::plugin::Feed;
 
 use crate::asks::Asks;
 use crate::record::{Attempt, Failure};
@@ -131,7 +130,7 @@ impl Registry {
                 let spec = specs.iter().find(|spec| *spec.name == **name);
                 SourceStatus {
                     name: name.to_string(),
-                    feed: described(&bound.feed),
+                    feed: bound.feed.to_string(),
                     granted: spec
                         .iter()
                         .flat_map(|spec| &spec.allow_hosts)
@@ -172,14 +171,5 @@ impl Registry {
             attempts: kept.attempts,
             failures: slot.failures.last(),
         })
-    }
-}
-
-/// In words.
-pub(crate) fn described(feed: &Feed) -> String {
-    match feed {
-        Feed::Webhook { path } => format!("POST {path}"),
-        Feed::Poll { interval_ms } => format!("polled every {interval_ms} ms"),
-        Feed::Subscription { transport, .. } => format!("subscribed over {transport}"),
     }
 }
