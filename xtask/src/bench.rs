@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::bench_extism;
 use crate::bench_plugins;
 use crate::load::{self, Figures, Target};
 use crate::needs;
@@ -17,11 +18,15 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(rows: &[String]) -> Result<()> {
-    let known = ["parse", "plugins", "start", "ingest"];
+    let known = ["parse", "plugins", "start", "ingest", "extism"];
     if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
         bail!("`{unknown}` is no row: there are {}", known.join(", "));
     }
-    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|wanted| wanted == row);
+    let named = |row: &str| rows.iter().any(|named| named == row);
+    let wanted = |row: &str| rows.is_empty() || named(row);
+    if rows == ["extism"] {
+        return bench_extism::run();
+    }
     run::build_all(Profile::Release)?;
     if wanted("parse") {
         execute("cargo", &["bench", "--locked", "--workspace", "--bench", "parse"])?;
@@ -35,6 +40,9 @@ pub(crate) fn run(rows: &[String]) -> Result<()> {
     if wanted("ingest") {
         needs::servers()?;
         ingest()?;
+    }
+    if named("extism") {
+        bench_extism::run()?;
     }
     Ok(())
 }
