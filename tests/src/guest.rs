@@ -131,9 +131,9 @@ pub fn versioned(path: &str, version: &str, fault: Fault) -> Vec<u8> {
     // Of `result<feed, error>`: ok, webhook, path; or error, invalid-config with no key and the version as its reason.
     let configured = match fault {
         Fault::RefusesItsConfiguration => {
-            r#"(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1028) (i32.const 0))
-               (i32.store8 (i32.const 1032) (i32.const 0))
-               (i32.store (i32.const 1044) (i32.const 560)) (i32.store (i32.const 1048) (i32.const 6))"#
+            r#"(i32.store8 (i32.const 1024) (i32.const 1)) (i32.store8 (i32.const 1032) (i32.const 0))
+               (i32.store8 (i32.const 1040) (i32.const 0))
+               (i32.store (i32.const 1052) (i32.const 560)) (i32.store (i32.const 1056) (i32.const 6))"#
         }
         _ => "",
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::host::Watchkeeper;
-use crate::process::{self, Ran, free_address};
+use crate::process::{self, Process, Ran, free_address};
 use crate::wait::PATIENCE;
 use crate::{PATH, TOKEN};
 
@@ -147,6 +147,11 @@ impl Site {
     }
 
     fn run_with_within(&self, arguments: &[&str], input: &[u8], within: Duration) -> Ran {
+        process::run(&mut self.placed(arguments), self.folder(), input, within)
+    }
+
+    /// `watchkeeper ARGUMENTS`, with folders and address given by the environment.
+    fn placed(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&binary());
         command
             .args(arguments)
@@ -154,7 +159,7 @@ impl Site {
             .env("WATCHKEEPER_PLUGINS", self.plugins_dir())
             .env("WATCHKEEPER_DATA", self.data_dir())
             .env("WATCHKEEPER_LISTEN", self.address.to_string());
-        process::run(&mut command, self.folder(), input, within)
+        command
     }
 
     /// As [`Site::run`], with no word of this site's folders, and with time for an investigation.
@@ -163,6 +168,12 @@ impl Site {
         let mut command = self.command(&binary());
         command.args(arguments).current_dir(nowhere.path());
         process::run(&mut command, self.folder(), b"", 2 * PATIENCE)
+    }
+
+    /// As [`Site::run`], in the background, until the value is dropped.
+    pub fn start_background(&self, arguments: &[&str]) -> Background {
+        let mut command = self.placed(arguments);
+        Background(Process::start(&mut command, &self.folder().join("background.log")))
     }
 
     /// `serve`, with everything given by flags.
@@ -192,6 +203,25 @@ impl Site {
         }
         command.envs(&self.environment);
         command
+    }
+}
+
+/// A command in the background. Told to end when dropped, so that it can end what it started.
+pub struct Background(Process);
+
+impl Background {
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        self.0.log()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if self.0.ended().is_none() {
+            self.0.terminate();
+            self.0.wait("a command in the background ends", PATIENCE);
+        }
     }
 }
 

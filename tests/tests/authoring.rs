@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use watchkeeper_tests::payload::{firing, webhook};
-use watchkeeper_tests::{Ran, Setup, Site, not_run};
+use watchkeeper_tests::{Ran, Setup, Site, TOKEN, client, not_run, wait};
 
 /// What a build may take that finds nothing compiled, or the host's compiling of a big component, on a machine that is busy
 /// with other tests.
@@ -97,11 +97,6 @@ fn make(site: &Site, lang: &str, kind: &str) -> (PathBuf, PathBuf) {
 
 fn exports(site: &Site, file: &Path, kind: &Kind) {
     let inspected = site.run_within(&["plugin", "inspect", &file.to_string_lossy(), "--json"], BUILD).json();
-    // A poller that makes requests loads once the host has polled sources; until then it is refused for that alone.
-    if kind.name == "poll" && inspected["reason"].as_str().is_some_and(|reason| reason.contains("wasi:http"))
-    {
-        return;
-    }
     let mut exported: Vec<&str> = inspected["interfaces"]
         .as_array()
         .unwrap()
@@ -245,6 +240,47 @@ fn what_a_plugin_asks_is_in_the_component() {
     let component = std::fs::read(site.folder().join("mine/mine.wasm")).unwrap();
     assert_eq!(custom_section(&component, "watchkeeper:asks"), Some(&br#"{"http":["api.example.com"]}"#[..]));
     site.run(&["plugin", "inspect", "mine/mine.wasm"]).well();
+}
+
+/// A project is saved, and what it makes serves; in a host of `plugin dev`'s own, since none runs.
+#[test]
+fn what_is_saved_serves() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let source = std::fs::read(site.folder().join("mine/source.yaml")).unwrap();
+    site.write("config/alert-sources/mine.yaml", source);
+    let dev = site.start_background(&["plugin", "dev", "mine"]);
+    let post = |body: &str| {
+        let url = format!("http://{}/alerts/mine", site.address);
+        client()
+            .post(url)
+            .bearer_auth(TOKEN)
+            .body(body.to_owned())
+            .send()
+            .ok()
+            .map(|answer| answer.status().as_u16())
+    };
+    let alert = |id: &str| format!(r#"{{"alerts": [{{"id": "{id}", "title": "t"}}]}}"#);
+    wait("it serves", BUILD, || (post(&alert("a")) == Some(200)).then_some(()));
+    wait("it says that it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
+    let code = site.folder().join("mine/src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
+    let began = std::time::Instant::now();
+    wait("it says so", BUILD, || {
+        let url = format!("http://{}/alerts/mine", site.address);
+        let answer = client().post(url).bearer_auth(TOKEN).body(r#"{"alerts": [{"id": 7}]}"#).send().ok()?;
+        answer.text().ok()?.contains("shall be a text").then_some(())
+    });
+    eprintln!("from the save to the first answer by it: {:?}", began.elapsed());
+    std::fs::write(&code, "no C at all").unwrap();
+    wait("a mistake is shown, and the one before serves on", BUILD, || {
+        dev.log().contains("not built:").then_some(())
+    });
+    assert_eq!(post(&alert("b")), Some(200));
 }
 
 /// Of the component's outermost sections; each is an id, a length and its contents.

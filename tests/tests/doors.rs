@@ -315,7 +315,7 @@ fn what_is_there_can_be_listed_as_tables_and_checked() {
     three(&host);
     let plugins = host.site.run(&["plugin", "list", "--json"]).well().json();
     assert_eq!(plugins["plugins"].as_array().unwrap().len(), 5, "{plugins:#}");
-    assert!(plugins["plugins"].as_array().unwrap().iter().all(|plugin| plugin["state"] == "loaded"));
+    assert!(plugins["plugins"].as_array().unwrap().iter().all(|plugin| plugin["state"] == "live"));
     let checked = host.site.run(&["check", "--json"]).well().json();
     assert_eq!([&checked["ok"], &checked["problems"]], [&json!(true), &json!([])]);
     assert_eq!(checked["sources"][0]["webhook_path"], PATH);

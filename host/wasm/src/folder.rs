@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, TrySendError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
 
 use crate::asks;
 use crate::record::Steps;
@@ -203,9 +204,17 @@ struct Notices {
 impl Notices {
     fn of(registry: &Registry, folder: &Path) -> Self {
         let waker = registry.waker();
-        let noticed = move |_| match waker.try_send(Event::Notice) {
-            // A full queue wakes the watcher as well.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        let noticed = move |event: notify::Result<notify::Event>| {
+            // To look is to open, and must not lead to the next look.
+            let by_looking = event.is_ok_and(|event| match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+                EventKind::Access(_) => true,
+                _ => false,
+            });
+            if !by_looking {
+                // A full queue wakes the watcher as well.
+                let _ = waker.try_send(Event::Notice);
+            }
         };
         let watcher = notify::recommended_watcher(noticed).and_then(|mut watcher| {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;

@@ -38,7 +38,7 @@ pub use asks::{Asks, HostRule};
 pub use canary::Policy as CanaryPolicy;
 pub use engine::Runtime;
 pub use limits::Limits;
-pub use loader::{Interface, Plugin, Refusal};
+pub use loader::{Interface, Plugin, Refusal, version_of};
 pub use outgoing::{HttpMock, Secrets};
 pub use record::{Attempt, Canary, Difference, Failure, Outcome, Step};
 pub use registry::{BindError, Binding, Entry, Options, Registry};

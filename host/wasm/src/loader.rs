@@ -126,6 +126,11 @@ impl Candidate {
     }
 }
 
+/// The version of what lies there now, as [`Plugin::version`] has it; nothing of it is judged.
+pub fn version_of(file: &Path) -> Result<String, Refusal> {
+    Candidate::read(file).map(|candidate| candidate.version)
+}
+
 /// A component that is ready to be instantiated.
 pub struct Plugin {
     /// The file's stem: what `type` in a source's file names.

@@ -12,7 +12,7 @@ pub(crate) const MAX_ATTEMPTS: usize = 20;
 
 /// Failures that are kept of one plugin, and how much of each.
 const MAX_FAILURES: usize = 20;
-const MAX_REASON: usize = 4 * 1024;
+const MAX_REASON: usize = 8 * 1024;
 
 /// One version's way from its file into service, or out of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,8 +34,9 @@ fn of_contract() -> BTreeMap<&'static str, Vec<&'static str>> {
 pub(crate) fn difference(engine: &Engine, component: &Component) -> Option<String> {
     let contract = of_contract();
     let kind = component.component_type();
-    let ours = kind.exports(engine).filter(|(name, _)| name.starts_with(PACKAGE));
-    for (interface, item) in ours {
+    // The nouns that interfaces share are imported from where they are defined.
+    let all = kind.imports(engine).chain(kind.exports(engine));
+    for (interface, item) in all.filter(|(name, _)| name.starts_with(PACKAGE)) {
         let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
         for (name, item) in instance.exports(engine) {
             let ComponentItem::Type(ty) = item.ty else { continue };

@@ -108,6 +108,11 @@ impl ConfigDir {
         self.config.is_none() && !self.folder().is_dir()
     }
 
+    /// The one that was asked for, if one was.
+    fn named(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     fn folder(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(FOLDER))
     }

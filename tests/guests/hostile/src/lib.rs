@@ -105,13 +105,13 @@ impl Hostile {
             "huge" => "x".repeat(40 << 20),
             "many" => return Ok((0..10_001).map(|n| alert(&n.to_string(), String::new())).collect()),
             "flood" => {
-                for line in 0..100_000 {
-                    log::info!("{line}: {}", "flood ".repeat(100));
+                for line in 0..2_000 {
+                    log::info!("{line}: {}", "flood ".repeat(10));
                 }
                 "flooded".to_owned()
             }
             "print" => {
-                for _ in 0..10_000 {
+                for _ in 0..50 {
                     eprintln!("{}", "print ".repeat(100));
                 }
                 panic!("printed enough");

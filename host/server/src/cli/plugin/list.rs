@@ -1,6 +1,6 @@
 //! `watchkeeper plugin list`: of the host that works on the data folder, if one does; else what `serve` would load.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -67,11 +67,12 @@ fn of_host(options: &Options) -> Result<Ended> {
     if options.output.json {
         print_json(&json!({ "plugins": statuses }))?;
     } else {
-        let mut table = Table::new(["PLUGIN", "STATE", "VERSION", "SOURCES", "GRANTS", "NOTE"]);
+        let mut table = Table::new(["PLUGIN", "STATE", "INTERFACES", "VERSION", "SOURCES", "GRANTS", "NOTE"]);
         for status in &statuses {
             table.row([
                 status.name.clone(),
                 status.state.as_str().into(),
+                status.interfaces.join(", "),
                 status.version.as_deref().map_or("-".into(), short),
                 status.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", "),
                 grants(status),
@@ -109,7 +110,7 @@ fn note(status: &Status) -> String {
 }
 
 /// Of one plugin, where a host works on the folder.
-pub(super) fn status(data: &PathBuf, name: &str) -> Result<Option<Status>> {
+pub(super) fn status(data: &Path, name: &str) -> Result<Option<Status>> {
     if !DataLock::is_held(data)? {
         return Ok(None);
     }

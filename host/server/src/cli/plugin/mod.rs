@@ -2,6 +2,7 @@
 
 mod build;
 mod change;
+mod dev;
 mod inspect;
 mod list;
 mod lock;
@@ -23,6 +24,8 @@ pub(super) enum Command {
     New(new::Options),
     /// Make a component of a project
     Build(build::Options),
+    /// Build a project again whenever it is saved, into a host that runs
+    Dev(dev::Options),
     /// What is in the folder, what serves, and what is refused and why
     List(list::Options),
     /// What one file is: interfaces, imports, asks and grants, size, digest, and which sources use it
@@ -52,6 +55,7 @@ pub(super) fn run(command: &Command) -> Result<Ended> {
     match command {
         Command::New(options) => new::run(options),
         Command::Build(options) => build::run(options),
+        Command::Dev(options) => dev::run(options),
         Command::List(options) => list::run(runtime()?, options),
         Command::Inspect(options) => inspect::run(runtime()?, options),
         Command::Test(options) => test::run(&runtime()?, options),
