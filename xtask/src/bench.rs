@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::bench_extism;
+use crate::bench_plugins;
 use crate::load::{self, Figures, Target};
 use crate::needs;
 use crate::run::{self, Profile, execute};
@@ -16,14 +18,21 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(rows: &[String]) -> Result<()> {
-    let known = ["parse", "ingest", "start"];
+    let known = ["parse", "plugins", "start", "ingest", "extism"];
     if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
         bail!("`{unknown}` is no row: there are {}", known.join(", "));
     }
-    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|wanted| wanted == row);
+    let named = |row: &str| rows.iter().any(|named| named == row);
+    let wanted = |row: &str| rows.is_empty() || named(row);
+    if rows == ["extism"] {
+        return bench_extism::run();
+    }
     run::build_all(Profile::Release)?;
     if wanted("parse") {
         execute("cargo", &["bench", "--locked", "--workspace", "--bench", "parse"])?;
+    }
+    if wanted("plugins") {
+        bench_plugins::run()?;
     }
     if wanted("start") {
         start()?;
@@ -31,6 +40,9 @@ pub(crate) fn run(rows: &[String]) -> Result<()> {
     if wanted("ingest") {
         needs::servers()?;
         ingest()?;
+    }
+    if named("extism") {
+        bench_extism::run()?;
     }
     Ok(())
 }
@@ -53,7 +65,6 @@ fn start() -> Result<()> {
     println!("\nstart, {} bundled plugins, {STARTS} times: least / middle / most", run::PLUGINS.len());
     println!("  cold cache to /readyz    {cold:?}");
     println!("  warm cache to /readyz    {:?} / {:?} / {:?}", warm[0], warm[STARTS / 2], warm[STARTS - 1]);
-    let mib = |kb: u64| format!("{:.1} MiB", kb as f64 / 1024.0);
     println!(
         "  resident memory, idle    {} / {} / {}",
         mib(resident[0]),
@@ -61,6 +72,10 @@ fn start() -> Result<()> {
         mib(resident[STARTS - 1])
     );
     Ok(())
+}
+
+pub(crate) fn mib(kb: u64) -> String {
+    format!("{:.1} MiB", kb as f64 / 1024.0)
 }
 
 fn ingest() -> Result<()> {

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_extism;
+mod bench_plugins;
+mod copies;
 mod load;
 mod needs;
 mod run;
@@ -19,7 +22,8 @@ usage: cargo xtask COMMAND
                   build the plugins into plugins/, and the host; with the option, the plugins in other languages than Rust, too
   demo [--once]   build, then show the whole path from an alert to a report, and go on serving
   test            everything that CI runs: format, lints, builds, tests
-  bench [ROW…]    measure; rows: parse, ingest, start (all of them without a name)";
+  bench [ROW…]    measure; rows: parse, plugins, start, ingest (all of them without a name); extism, which builds
+                  another wasmtime";
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -20,12 +20,17 @@ const SERVERS: [(&str, &str); 4] = [
 ];
 
 pub(crate) fn wasm_target() -> Result<()> {
+    target(WASM)
+}
+
+/// One that the toolchain can compile for.
+pub(crate) fn target(name: &str) -> Result<()> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).output();
     let installed = installed.context("rustup is needed: https://rustup.rs")?;
-    if String::from_utf8_lossy(&installed.stdout).lines().any(|target| target == WASM) {
+    if String::from_utf8_lossy(&installed.stdout).lines().any(|target| target == name) {
         return Ok(());
     }
-    execute("rustup", &["target", "add", WASM])
+    execute("rustup", &["target", "add", name])
 }
 
 pub(crate) fn nextest() -> Result<()> {

@@ -40,9 +40,20 @@ pub(crate) fn execute(program: &str, arguments: &[&str]) -> Result<()> {
 }
 
 pub(crate) fn execute_with(program: &str, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Result<()> {
-    eprintln!("$ {program} {}", arguments.join(" "));
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root()).envs(environment.iter().copied());
+    run(command, program, arguments)
+}
+
+/// In a folder with a toolchain of its own, which the one of this process doesn't override.
+pub(crate) fn execute_elsewhere(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).env_remove("RUSTUP_TOOLCHAIN");
+    run(command, program, arguments)
+}
+
+fn run(mut command: Command, program: &str, arguments: &[&str]) -> Result<()> {
+    eprintln!("$ {program} {}", arguments.join(" "));
     let status = command.status().with_context(|| format!("{program} can't be started"))?;
     if !status.success() {
         bail!("`{program} {}` failed: {status}", arguments.join(" "));

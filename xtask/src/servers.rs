@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::run::{Profile, binary, root};
 
-/// How long a server may take until it answers.
-const START: Duration = Duration::from_secs(20);
+/// How long a server may take until it answers: hundreds of plugins are compiled at a first start.
+const START: Duration = Duration::from_secs(600);
 
 pub(crate) const TOKEN: &str = "bench-token";
 
@@ -51,14 +51,23 @@ impl Server {
     }
 
     pub(crate) fn watchkeeper_on(data: &Path, folder: Option<TempDir>) -> Result<Self> {
+        Self::watchkeeper_of(&root().join("config"), &root().join("plugins"), data, folder)
+    }
+
+    pub(crate) fn watchkeeper_of(
+        config: &Path,
+        plugins: &Path,
+        data: &Path,
+        folder: Option<TempDir>,
+    ) -> Result<Self> {
         let address = free()?;
         let mut command = Command::new(binary(Profile::Release));
         command
             .arg("serve")
             .arg("--config")
-            .arg(root().join("config"))
+            .arg(config)
             .arg("--plugins")
-            .arg(root().join("plugins"))
+            .arg(plugins)
             .arg("--data")
             .arg(data)
             .arg("--listen")
@@ -128,9 +137,29 @@ fn answers(address: SocketAddr, path: &str) -> bool {
 
 /// One whole answer, head and body.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Alerts to one of Watchkeeper's sources; anything but 200 is an error.
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Result<()> {
+    let answer = exchange(
+        address,
+        &format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Authorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    )?;
+    if !answer.starts_with("HTTP/1.1 200") {
+        bail!("{path} was answered {answer}");
+    }
+    Ok(())
+}
+
+fn exchange(address: SocketAddr, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

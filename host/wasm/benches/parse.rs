@@ -3,6 +3,8 @@
 //! `native` calls the plugin's Rust code in this process; `reused` goes through the host's instance pool as a webhook does;
 //! `fresh` also makes and configures the instance. What is returned is dropped outside of the measurement, on every side.
 
+mod payload;
+
 use std::path::Path;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -13,34 +15,6 @@ use watchkeeper_sdk::{Parser, Source};
 use watchkeeper_wasm::{Binding, Registry, Runtime, SourceSpec};
 
 const SIZES: [usize; 3] = [1, 10, 100];
-
-fn body(alerts: usize) -> Vec<u8> {
-    let alert = |number: usize| {
-        json!({
-            "status": "firing",
-            "labels": {
-                "alertname": "HighRequestLatency", "cluster": "eu-1", "namespace": "shop", "job": "api",
-                "severity": "warning", "instance": format!("10.0.0.{number}:9100"), "pod": format!("api-{number}"),
-            },
-            "annotations": {
-                "summary": "Request latency is high",
-                "description": "99th percentile latency of the api job is above 1.5 s for 10 minutes.",
-                "runbook_url": "https://runbooks.example.org/HighRequestLatency",
-            },
-            "startsAt": "2026-11-23T08:00:00.000Z",
-            "endsAt": "0001-01-01T00:00:00Z",
-            "generatorURL": "http://prometheus.example.org/graph?g0.expr=job%3Arequest_latency_seconds",
-            "fingerprint": format!("{number:016x}"),
-        })
-    };
-    let payload = json!({
-        "receiver": "watchkeeper", "status": "firing", "alerts": (0..alerts).map(alert).collect::<Vec<_>>(),
-        "groupLabels": { "alertname": "HighRequestLatency" }, "commonLabels": { "alertname": "HighRequestLatency" },
-        "commonAnnotations": {}, "externalURL": "http://alertmanager.example.org", "version": "4",
-        "groupKey": "{}:{alertname=\"HighRequestLatency\"}", "truncatedAlerts": 0,
-    });
-    payload.to_string().into_bytes()
-}
 
 fn bind(registry: &Registry) -> Binding {
     let spec = SourceSpec { name: "bench".into(), config: "{}".into(), ..SourceSpec::default() };
@@ -64,7 +38,7 @@ fn parse(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("parse");
     for alerts in SIZES {
-        let body = body(alerts);
+        let body = payload::body(alerts);
         let payload = Payload {
             body: body.as_slice().into(),
             content_type: Some("application/json".into()),
