@@ -74,7 +74,7 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
         let began = Instant::now();
         let error = error_of(&host.post_to(PATH, *does));
         // The deadline and a tick of 10 ms; the rest is room for a busy machine.
-        complaints.unless(began.elapsed() < Duration::from_millis(200 + 10 + 800), || {
+        complaints.unless(began.elapsed() < Duration::from_millis(200 + 10 + 2000), || {
             format!("{does} took {:?}", began.elapsed())
         });
         complaints.unless_named(does, &error, &[&["plugin hostile/hostile"], *words].concat());
@@ -117,7 +117,7 @@ fn failure_after_failure_is_quarantined_and_released() {
     let began = Instant::now();
     let error = error_of(&host.post_to(PATH, "fine"));
     assert!(error.contains("quarantined") && error.contains("so it goes"), "{error}");
-    assert!(began.elapsed() < Duration::from_millis(500), "nobody is asked, so it is quick");
+    assert!(began.elapsed() < Duration::from_millis(900), "nobody is asked, so it is quick");
     let status = host.get("/api/v1/plugins/hostile").json();
     assert_eq!(status["state"], "quarantined", "{status:#}");
     let listed = host.site.run(&["plugin", "list"]);
