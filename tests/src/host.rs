@@ -67,6 +67,13 @@ impl Watchkeeper {
         self.process.id()
     }
 
+    /// Resident memory, in KiB, as the kernel counts it.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -45,17 +45,11 @@ fn failures(host: &Watchkeeper) -> Vec<Value> {
     host.get("/api/v1/plugins/hostile").json()["failures"].as_array().unwrap().clone()
 }
 
-fn resident_kib(host: &Watchkeeper) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record() {
     let host = setup("").start();
     host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
-    let before = resident_kib(&host);
+    let before = host.resident_kib();
     // What it does, and what the answer and the record say.
     let table: [(&str, &[&str]); 10] = [
         ("loop", &["200 ms", "limits.call_ms"]),
@@ -87,7 +81,7 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     assert_eq!(said(&host, "flood"), "flooded");
     let flooded = host.log().lines().filter(|line| line.contains("flood flood")).count();
     complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
-    let after = resident_kib(&host);
+    let after = host.resident_kib();
     complaints.unless(after < before + 64 * 1024, || format!("memory rose from {before} to {after} KiB"));
 }
 

@@ -65,12 +65,6 @@ fn under_load(
     (took[took.len() * 99 / 100], sent.load(Ordering::Relaxed))
 }
 
-fn resident_kib(host: &Watchkeeper) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// Every tenth is no good, in one way or another.
 fn candidate(number: usize) -> (String, Vec<u8>, bool) {
     let version = format!("v{number:05}");
@@ -120,14 +114,14 @@ fn swaps_under_load_lose_nothing_double_nothing_and_fail_nothing() {
         .plugin_bytes("v.wasm", versioned(PATH, "v00000", Fault::None))
         .start();
     let (calm, sent_before) = under_load(&host, 0..SENDERS, || std::thread::sleep(Duration::from_secs(5)));
-    let warm = resident_kib(&host);
+    let warm = host.resident_kib();
     let mut judged = (0, 0);
     let (busy, sent) = under_load(&host, SENDERS..2 * SENDERS, || match swaps {
         // The store's caches fill with the load alone; this is how much.
         0 => std::thread::sleep(Duration::from_secs(60)),
         swaps => judged = swap(&host, 1..=swaps),
     });
-    let after = resident_kib(&host);
+    let after = host.resident_kib();
     eprintln!(
         "{} swaps and {} refusals while {sent} alerts came; p99 {calm:?} without, {busy:?} with; memory {warm} KiB, then {after} KiB",
         judged.0, judged.1

@@ -9,13 +9,13 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::kept;
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,23 +41,14 @@ pub(crate) fn load(engine: &Engine, cache: &Path, component: &str) -> Option<Com
 /// Keeps the code for the next start. Failing to is no more than a slower start.
 pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, compiled: &Component) {
     let path = file(engine, cache, component);
-    let kept = compiled.serialize().map_err(|error| error.to_string()).and_then(|code| {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(|error| error.to_string())?;
-        write(&path, &code)?;
-        write(&noted(&path), digest(&code).as_bytes())
+    // Written beside and renamed, so that nobody ever maps half a file, nor has one changed under the map.
+    let kept = compiled.serialize().map_err(std::io::Error::other).and_then(|code| {
+        kept::write(&path, &code)?;
+        kept::write(&noted(&path), digest(&code).as_bytes())
     });
     if let Err(error) = kept {
         tracing::warn!(file = %path.display(), %error, "compiled code can't be kept; the next start compiles again");
     }
-}
-
-/// Written beside and renamed, so that nobody ever maps half a file, nor has one changed under the map.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let beside = path.with_extension(format!("{}.part", std::process::id()));
-    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    open.and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| error.to_string())
 }
 
 fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {

@@ -195,6 +195,15 @@ impl Registry {
     }
 }
 
+/// Whether a notice says that something was opened or read, and no more.
+pub fn only_looked(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    }
+}
+
 /// The kernel's notices of one folder; of another once that folder isn't the one at this path any more.
 struct Notices {
     watcher: Option<notify::RecommendedWatcher>,
@@ -206,12 +215,7 @@ impl Notices {
         let waker = registry.waker();
         let noticed = move |event: notify::Result<notify::Event>| {
             // To look is to open, and must not lead to the next look.
-            let by_looking = event.is_ok_and(|event| match event.kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-                EventKind::Access(_) => true,
-                _ => false,
-            });
-            if !by_looking {
+            if !event.is_ok_and(|event| only_looked(event.kind)) {
                 // A full queue wakes the watcher as well.
                 let _ = waker.try_send(Event::Notice);
             }

@@ -37,6 +37,7 @@ mod trust;
 pub use asks::{Asks, HostRule};
 pub use canary::Policy as CanaryPolicy;
 pub use engine::Runtime;
+pub use folder::only_looked;
 pub use limits::Limits;
 pub use loader::{Interface, Plugin, Refusal, version_of};
 pub use outgoing::{HttpMock, Secrets};

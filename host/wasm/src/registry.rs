@@ -380,7 +380,6 @@ impl Registry {
             None => {
                 self.insert(plugin);
                 self.kept.save(&candidate);
-                self.kept.change(&name, |state| state.prove(&candidate.version));
                 ("added", None)
             }
             Some((_, slot)) => {

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{RecursiveMode, Watcher};
 use watchkeeper_authoring as authoring;
 
 use super::list;
@@ -86,10 +85,8 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
 
 /// Whether something of the author's was written: not by a build, and not only read.
 fn is_a_save(project: &Path, event: &notify::Event) -> bool {
-    match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-        EventKind::Access(_) => return false,
-        _ => {}
+    if watchkeeper_wasm::only_looked(event.kind) {
+        return false;
     }
     event.paths.iter().any(|path| {
         let inside = path.strip_prefix(project).unwrap_or(path);
