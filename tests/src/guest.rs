@@ -11,6 +11,18 @@ pub fn from_text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// A component that only says that it exports instances of these names.
+pub fn exporting(names: &[&str]) -> Vec<u8> {
+    let exports: String =
+        names.iter().map(|name| format!("(export \"{name}\" (instance $nothing))")).collect();
+    from_text(&format!("(component (component $none) (instance $nothing (instantiate $none)) {exports})"))
+}
+
+/// A component that only says that it imports an instance of this name.
+pub fn importing(name: &str) -> Vec<u8> {
+    from_text(&format!("(component (import \"{name}\" (instance)))"))
+}
+
 /// Wraps a core module, given as text, to a component that exports these interfaces of the contract `wit`.
 pub fn component(wit: &str, exports: &[&str], core: &str) -> Vec<u8> {
     let exports: String = exports.iter().map(|export| format!("export {export}; ")).collect();

@@ -5,24 +5,15 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watchkeeper_tests::guest::{GUESTS_ALERT, WIT, component, from_text, hostile, hostile_core};
+use watchkeeper_tests::guest::{
+    GUESTS_ALERT, WIT, component, exporting, from_text, hostile, hostile_core, importing,
+};
 use watchkeeper_tests::payload::{firing, webhook};
 use watchkeeper_tests::{Answer, Complaints, PATIENCE, Setup, Watchkeeper, plugin_file, wait};
 
 const GUEST_PATH: &str = "/alerts/guest";
 const SOURCE: &str = "watchkeeper:plugin/source@0.1.0";
 const PARSER: &str = "watchkeeper:plugin/parser@0.1.0";
-
-/// A component that only says that it exports, or imports, an instance of this name.
-fn exporting(names: &[&str]) -> Vec<u8> {
-    let exports: String =
-        names.iter().map(|name| format!("(export \"{name}\" (instance $nothing))")).collect();
-    from_text(&format!("(component (component $none) (instance $nothing (instantiate $none)) {exports})"))
-}
-
-fn importing(name: &str) -> Vec<u8> {
-    from_text(&format!("(component (import \"{name}\" (instance)))"))
-}
 
 /// Built against a twisted copy of the contract.
 fn against(wit: &str) -> Vec<u8> {
@@ -78,6 +69,21 @@ fn refused() -> Vec<Refused> {
             "unknown-interface.wasm",
             exporting(&["watchkeeper:plugin/oracle@0.1.0"]),
             &["oracle", "prompt-builder"],
+        ),
+        (
+            "live-alone.wasm",
+            exporting(&["watchkeeper:experimental/live-source@0.1.0"]),
+            &["watchkeeper:experimental/live-source", "watchkeeper:plugin/source"],
+        ),
+        (
+            "live-and-more.wasm",
+            exporting(&["watchkeeper:experimental/live-source@0.1.0", SOURCE, PARSER]),
+            &["live-source beside parser", "make two plugins"],
+        ),
+        (
+            "unknown-experiment.wasm",
+            exporting(&["watchkeeper:experimental/oracle@0.1.0"]),
+            &["oracle", "watchkeeper:experimental", "live-source"],
         ),
         ("no-function.wasm", exporting(&[PARSER]), &["parser", "`parse`", "build it again"]),
         ("newer.wasm", newer, &["watchkeeper:plugin/", "@0.2.0", "0.1", "build it again"]),

@@ -9,8 +9,11 @@ use anyhow::{Context, Result, bail};
 use crate::{needs, toolchains};
 
 /// The plugins in Rust.
-pub(crate) const PLUGINS: [&str; 6] =
-    ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory", "uptime-rust"];
+pub(crate) const PLUGINS: [&str; 7] =
+    ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory", "uptime-rust", "mqtt"];
+
+/// Plugins that only tests load.
+const GUESTS: [&str; 2] = ["hostile", "live"];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Profile {
@@ -110,14 +113,19 @@ pub(crate) fn build_plugins() -> Result<()> {
     build_guests()
 }
 
-/// Plugins that only tests load, into `target/guests`.
+/// Into `target/guests`.
 fn build_guests() -> Result<()> {
-    let arguments =
-        ["build", "--locked", "--profile=plugin", "--target=wasm32-wasip2", "--package=guest-hostile"];
+    let packages: Vec<String> = GUESTS.iter().map(|name| format!("--package=guest-{name}")).collect();
+    let mut arguments = vec!["build", "--locked", "--profile=plugin", "--target=wasm32-wasip2"];
+    arguments.extend(packages.iter().map(String::as_str));
     execute("cargo", &arguments)?;
     let folder = guests();
     std::fs::create_dir_all(&folder).with_context(|| format!("{}: can't be created", folder.display()))?;
-    put(&target().join("wasm32-wasip2/plugin/guest_hostile.wasm"), &folder.join("hostile.wasm"))
+    for name in GUESTS {
+        let built = target().join(format!("wasm32-wasip2/plugin/guest_{name}.wasm"));
+        put(&built, &folder.join(format!("{name}.wasm")))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn guests() -> PathBuf {

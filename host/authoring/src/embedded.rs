@@ -7,6 +7,12 @@ use rust_embed::RustEmbed;
 /// The contract's text.
 pub(crate) const WIT: &str = include_str!("../../../wit/v0.1.0/watchkeeper.wit");
 
+/// What Rust's SDK needs besides for live sources: where a project has it, and its text.
+pub(crate) const EXPERIMENTAL: [(&str, &str); 2] = [
+    ("wit/experimental/live-source.wit", include_str!("../../../wit/experimental/live-source.wit")),
+    ("wit/wasi/wasi-subscriber.wit", include_str!("../../../wit/wasi-subscriber.wit")),
+];
+
 /// `rust/Cargo.toml`, `python/template/source/app.py`, …
 #[derive(RustEmbed)]
 #[folder = "../../sdk"]

@@ -70,6 +70,9 @@ fn contents(request: &Request) -> Vec<(PathBuf, Cow<'static, [u8]>)> {
         (PathBuf::from(FILE), plugin_yaml(request).into_bytes().into()),
         (PathBuf::from("wit/watchkeeper.wit"), embedded::WIT.as_bytes().into()),
     ];
+    if lang == Lang::Rust {
+        all.extend(embedded::EXPERIMENTAL.map(|(path, text)| (PathBuf::from(path), text.as_bytes().into())));
+    }
     all.extend(sdk);
     for (path, bytes) in filled {
         all.retain(|(known, _)| *known != path);

@@ -77,7 +77,12 @@ pub(crate) fn vendored(path: &str, bytes: Cow<'static, [u8]>) -> Cow<'static, [u
     let text = String::from_utf8_lossy(&bytes);
     match path {
         "Cargo.toml" => manifest(&text).into_bytes().into(),
-        "src/bindings.rs" => text.replace("../../wit/v0.1.0", "../wit").into_bytes().into(),
+        "src/bindings.rs" => {
+            let text = text
+                .replace("../../wit/v0.1.0", "../wit")
+                .replace("../../wit/experimental", "../wit/experimental");
+            text.replace("../../wit/wasi-subscriber.wit", "../wit/wasi").into_bytes().into()
+        }
         _ => bytes,
     }
 }

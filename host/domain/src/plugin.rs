@@ -21,9 +21,23 @@ pub struct Payload {
 /// How a source wants to be fed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Feed {
-    Webhook { path: String },
-    Poll { interval_ms: u64 },
-    Subscription { transport: String, settings: BTreeMap<String, String> },
+    Webhook {
+        path: String,
+    },
+    Poll {
+        interval_ms: u64,
+    },
+    Subscription {
+        transport: String,
+        settings: BTreeMap<String, String>,
+    },
+    /// The plugin holds a subscription of its own.
+    Live,
+}
+
+impl Feed {
+    /// What a plugin names as its transport to be [`Feed::Live`].
+    pub const LIVE: &str = "live";
 }
 
 /// `POST /alerts/x`, `polled every 60000 ms`.
@@ -33,6 +47,7 @@ impl std::fmt::Display for Feed {
             Feed::Webhook { path } => write!(f, "POST {path}"),
             Feed::Poll { interval_ms } => write!(f, "polled every {interval_ms} ms"),
             Feed::Subscription { transport, .. } => write!(f, "subscribed over {transport}"),
+            Feed::Live => f.write_str("by a subscription of its own"),
         }
     }
 }
@@ -94,6 +109,14 @@ pub enum ReadError {
     Failed(String),
 }
 
+/// Takes what a live source hands on.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Returns once the alerts are durably kept. An error, in words, ends the subscription: what the upstream wasn't told to be
+    /// kept, it sends again.
+    async fn keep(&self, alerts: Vec<RawAlert>) -> Result<(), String>;
+}
+
 /// Turns one source's payloads into alerts.
 ///
 /// Contract: ends within the source's deadline, whatever the plugin does; a failure leaves the next call unharmed.
@@ -104,6 +127,12 @@ pub trait Reader: Send + Sync {
 
     /// What comes after the batch that `cursor` is of: the last that is kept. None before the first.
     async fn fetch(&self, cursor: Option<&str>) -> Result<Batch, ReadError>;
+
+    /// Subscribes, and hands on what comes, for as long as the subscription lasts. Ok: it ended, and can be begun again.
+    /// Dropping the future ends it.
+    async fn subscribe(&self, _: Arc<dyn Sink>) -> Result<(), ReadError> {
+        Err(ReadError::Failed("it holds no subscription".into()))
+    }
 
     /// Whether the source can do its work: credentials accepted, upstream reachable. Fine where its plugin can't tell.
     async fn check(&self) -> Result<(), ReadError>;

@@ -15,7 +15,7 @@ pub struct Source {
     pub name: Arc<str>,
     pub reader: Arc<dyn Reader>,
     pub dedup_window: Duration,
-    /// What came of the latest poll, if it is polled.
+    /// What came of the latest poll or subscription, if it has one.
     polled: Mutex<Result<(), ReadError>>,
     metrics: SourceMetrics,
 }
@@ -137,6 +137,20 @@ impl Ingest {
         };
         let delivery = self.delivery(source, received_at, payload, alerts);
         Ok(self.store.ingest(Delivery { replay_of: Some(id), ..delivery }).await?)
+    }
+
+    /// Sets aside what the plugin handed on and can't be stored as it is.
+    pub(crate) async fn bury(
+        &self,
+        source: &Source,
+        received_at: Timestamp,
+        payload: Arc<Payload>,
+        error: &ReadError,
+    ) -> Result<(), StoreError> {
+        source.metrics.error(error);
+        let id = self.store.bury(&source.name, received_at, payload, &error.to_string()).await?;
+        tracing::warn!(source = %source.name, payload = %id, %error, "an alert breaks a rule; it is kept as a dead letter");
+        Ok(())
     }
 
     /// Where a polled source stands.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use watchkeeper_domain::plugin::Feed;
 use watchkeeper_flow::ingest::{Ingest, Source};
 use watchkeeper_flow::investigate::Handle;
-use watchkeeper_flow::poll;
+use watchkeeper_flow::{live, poll};
 use watchkeeper_wasm::{BindError, Binding, Registry, SourceSpec};
 
 use crate::config::{Auth, Problem, SourceFile};
@@ -57,7 +58,7 @@ pub struct InService {
     pub sources: Vec<Arc<Source>>,
 }
 
-/// What polled sources need.
+/// What sources need that fetch or subscribe.
 pub struct Polling {
     pub runtime: tokio::runtime::Handle,
     /// Waited for when the host stops.
@@ -76,11 +77,14 @@ struct Bound {
     binding: Binding,
     feed: Feed,
     source: Arc<Source>,
-    poller: Option<Poller>,
+    feeder: Option<Feeder>,
 }
 
-struct Poller {
+/// What polls or subscribes.
+struct Feeder {
     task: tokio::task::JoinHandle<()>,
+    /// Of the plugin, when it began.
+    version: Option<String>,
     /// Ends it when dropped.
     _stop: watch::Sender<bool>,
 }
@@ -155,7 +159,9 @@ impl Sources {
         if let Some(Entry { bound: Ok(bound), .. }) = self.entries.get(&file.file)
             && bound.binding.feed().as_ref() == Some(&bound.feed)
             // One that was refused its credentials has ended; another version may know better.
-            && !bound.poller.as_ref().is_some_and(|poller| poller.task.is_finished())
+            && !bound.feeder.as_ref().is_some_and(|feeder| {
+                feeder.task.is_finished() && feeder.version != bound.binding.version()
+            })
         {
             return;
         }
@@ -174,11 +180,11 @@ impl Sources {
         let feed = binding.feed().ok_or_else(|| file.problem(None, "its plugin was unloaded just now"))?;
         self.check(file, &feed).inspect_err(|_| self.registry.unbind(&file.kind, &file.name))?;
         let source = Arc::new(Source::new(&file.name, binding.reader(), file.dedup_window));
-        let poller = match &feed {
-            Feed::Poll { interval_ms } => self.poll(source.clone(), Duration::from_millis(*interval_ms)),
+        let feeder = match &feed {
+            Feed::Poll { .. } | Feed::Live => self.feed(source.clone(), &feed, binding.version()),
             Feed::Webhook { .. } | Feed::Subscription { .. } => None,
         };
-        Ok(Bound { binding, feed, source, poller })
+        Ok(Bound { binding, feed, source, feeder })
     }
 
     fn check(&self, file: &SourceFile, feed: &Feed) -> Result<(), Problem> {
@@ -198,12 +204,19 @@ impl Sources {
         }
     }
 
-    fn poll(&self, source: Arc<Source>, interval: Duration) -> Option<Poller> {
+    fn feed(&self, source: Arc<Source>, feed: &Feed, version: Option<String>) -> Option<Feeder> {
         let polling = self.polling.as_ref()?;
         let (stop, stopped) = watch::channel(false);
         let (ingest, investigations) = (polling.ingest.clone(), polling.investigations.clone());
-        let polls = poll::run(source, interval, ingest, investigations, stopped);
-        Some(Poller { task: polling.tasks.spawn_on(polls, &polling.runtime), _stop: stop })
+        let spawn = |task| polling.tasks.spawn_on(task, &polling.runtime);
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = match feed {
+            Feed::Poll { interval_ms } => {
+                let interval = Duration::from_millis(*interval_ms);
+                Box::pin(poll::run(source, interval, ingest, investigations, stopped))
+            }
+            _ => Box::pin(live::run(source, ingest, investigations, stopped)),
+        };
+        Some(Feeder { task: spawn(task), version, _stop: stop })
     }
 
     fn publish(&self) {
@@ -213,7 +226,7 @@ impl Sources {
                 let route = Route { source: bound.source.clone(), auth: entry.file.auth.clone() };
                 Some((path.clone(), Arc::new(route)))
             }
-            Feed::Poll { .. } | Feed::Subscription { .. } => None,
+            Feed::Poll { .. } | Feed::Subscription { .. } | Feed::Live => None,
         };
         let sources = bound().map(|(_, bound)| bound.source.clone()).collect();
         self.in_service.store(Arc::new(InService { routes: bound().filter_map(route).collect(), sources }));
@@ -283,7 +296,7 @@ pub fn bind_as(file: &SourceFile, spec: SourceSpec, registry: &Registry) -> Resu
 pub fn check_feed(feed: &Feed) -> Result<(), String> {
     match feed {
         Feed::Webhook { path } => check_path(path),
-        Feed::Poll { .. } => Ok(()),
+        Feed::Poll { .. } | Feed::Live => Ok(()),
         Feed::Subscription { transport, .. } => {
             Err(format!("wants the transport `{transport}`, which this version doesn't have"))
         }

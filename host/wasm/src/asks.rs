@@ -1,4 +1,5 @@
-//! What a plugin asks for, and what the operator grants it: outgoing HTTP, by scheme, host, port and method.
+//! What a plugin asks for, and what the operator grants it: outgoing HTTP, by scheme, host, port and method; and TCP, by host and
+//! port, for plugins that hold a subscription themselves.
 //!
 //! A request goes out where both the plugin's [`Asks`] and the source's `allow_hosts` have a rule for it. A plugin declares
 //! its asks in a custom section of the component (`watchkeeper:asks`, JSON, which `watchkeeper plugin build` writes) or in
@@ -22,6 +23,8 @@ const MAX_DECLARATION: usize = 64 * 1024;
 #[serde(deny_unknown_fields, default)]
 pub struct Asks {
     pub http: Vec<HostRule>,
+    /// Connections of a `live-source`: `tcp://broker.example.com:1883`.
+    pub tcp: Vec<HostRule>,
 }
 
 #[derive(Default, Deserialize)]
@@ -33,14 +36,28 @@ struct Sidecar {
 impl Asks {
     /// Of a component and the text of the `<name>.yaml` beside it, if there is one.
     pub(crate) fn of(component: &[u8], sidecar: Option<&str>) -> Result<Self, String> {
-        match sidecar {
+        let asks = match sidecar {
             Some(text) => Self::of_yaml(text),
             None => match declared(component) {
                 Some(json) => serde_json::from_slice(json)
                     .map_err(|error| format!("its custom section `{SECTION}` can't be read: {error}")),
                 None => Ok(Self::default()),
             },
+        }?;
+        let lists = [("http", &asks.http, false), ("tcp", &asks.tcp, true)];
+        for (list, rules, tcp) in lists {
+            if let Some(rule) = rules.iter().find(|rule| (rule.scheme == Scheme::Tcp) != tcp) {
+                return Err(format!(
+                    "it asks for {rule} under `asks.{list}`: tcp://… belongs under `tcp`, others under `http`"
+                ));
+            }
         }
+        Ok(asks)
+    }
+
+    /// All that it wants to reach.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostRule> {
+        self.http.iter().chain(&self.tcp)
     }
 
     fn of_yaml(text: &str) -> Result<Self, String> {
@@ -59,8 +76,8 @@ impl Asks {
         before: &'a Asks,
         granted: &'a [HostRule],
     ) -> impl Iterator<Item = &'a HostRule> {
-        self.http.iter().filter(|rule| {
-            let known = before.http.iter().any(|old| old.covers(rule));
+        self.hosts().filter(|rule| {
+            let known = before.hosts().any(|old| old.covers(rule));
             !known && granted.iter().any(|grant| grant.meets(rule))
         })
     }
@@ -88,15 +105,43 @@ fn declared(component: &[u8]) -> Option<&[u8]> {
 }
 
 /// Where requests may go. Written as `api.example.com` (HTTPS, port 443), `*.example.com` (its subdomains, not itself),
-/// `http://10.0.0.7:9093`, or as `{ host: …, ports: […], methods: […] }`.
+/// `http://10.0.0.7:9093`, `tcp://10.0.0.7:1883`, or as `{ host: …, ports: […], methods: […] }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "String")]
 pub struct HostRule {
-    tls: bool,
+    scheme: Scheme,
     host: HostPattern,
     ports: Vec<u16>,
     /// Upper case; none: any.
     methods: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Https,
+    Http,
+    Tcp,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 3] = [Scheme::Https, Scheme::Http, Scheme::Tcp];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Https => "https",
+            Scheme::Http => "http",
+            Scheme::Tcp => "tcp",
+        }
+    }
+
+    /// What is meant where none is written.
+    fn usual_port(self) -> Option<u16> {
+        match self {
+            Scheme::Https => Some(443),
+            Scheme::Http => Some(80),
+            Scheme::Tcp => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,36 +203,45 @@ impl HostRule {
     fn read(keys: &Keys) -> Result<Self, String> {
         let wrong = |what: &str| {
             format!(
-                "`{}` {what}; write a host such as api.example.com, *.example.com or http://10.0.0.7:9093",
+                "`{}` {what}; write a host such as api.example.com, *.example.com, http://10.0.0.7:9093 or tcp://10.0.0.7:1883",
                 keys.host
             )
         };
-        let (tls, rest) = match keys.host.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            Some(_) => return Err(wrong("has a scheme that is neither http nor https")),
-            None => (true, keys.host.as_str()),
+        let (scheme, rest) = match keys.host.split_once("://") {
+            Some((scheme, rest)) => {
+                let known = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme);
+                (known.ok_or_else(|| wrong("has a scheme that is neither https, http nor tcp"))?, rest)
+            }
+            None => (Scheme::Https, keys.host.as_str()),
         };
         let (host, written) = split_ports(rest).ok_or_else(|| wrong("has a port that is none"))?;
         let host = HostPattern::read(host).ok_or_else(|| wrong("is no host"))?;
         let mut ports = [written, keys.ports.clone()].concat();
         if ports.is_empty() {
-            ports.push(if tls { 443 } else { 80 });
+            ports.push(scheme.usual_port().ok_or_else(|| wrong("has no port"))?);
         }
         let methods: Vec<String> = keys.methods.iter().map(|method| method.to_ascii_uppercase()).collect();
         let token = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+        if scheme == Scheme::Tcp && !methods.is_empty() {
+            return Err(wrong("has methods, which TCP doesn't"));
+        }
         match methods.iter().all(token) {
-            true => Ok(Self { tls, host, ports, methods }),
+            true => Ok(Self { scheme, host, ports, methods }),
             false => Err(wrong("has methods that are none")),
         }
     }
 
     /// Whether this rule lets a request pass. `host` as in the request's URL, a name in lower case.
     pub(crate) fn allows(&self, request: &Target<'_>) -> bool {
-        self.tls == request.tls
+        self.scheme == request.scheme
             && self.ports.contains(&request.port)
             && (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
             && self.host.matches(request.host)
+    }
+
+    /// Whether it lets connections to this host pass, on some port.
+    pub(crate) fn allows_name(&self, scheme: Scheme, host: &str) -> bool {
+        self.scheme == scheme && self.host.matches(host)
     }
 
     /// The address that it grants, if it grants one.
@@ -202,7 +256,7 @@ impl HostRule {
     fn covers(&self, other: &HostRule) -> bool {
         let methods = self.methods.is_empty()
             || !other.methods.is_empty() && other.methods.iter().all(|method| self.methods.contains(method));
-        self.tls == other.tls
+        self.scheme == other.scheme
             && self.host.covers(&other.host)
             && other.ports.iter().all(|port| self.ports.contains(port))
             && methods
@@ -213,7 +267,7 @@ impl HostRule {
         let methods = self.methods.is_empty()
             || other.methods.is_empty()
             || other.methods.iter().any(|method| self.methods.contains(method));
-        self.tls == other.tls
+        self.scheme == other.scheme
             && (self.host.covers(&other.host) || other.host.covers(&self.host))
             && other.ports.iter().any(|port| self.ports.contains(port))
             && methods
@@ -284,15 +338,14 @@ impl fmt::Display for HostRule {
         if !self.methods.is_empty() {
             write!(f, "{} ", self.methods.join(","))?;
         }
-        f.write_str(if self.tls { "https://" } else { "http://" })?;
+        write!(f, "{}://", self.scheme.as_str())?;
         match &self.host {
             HostPattern::Name(name) => f.write_str(name)?,
             HostPattern::Below(parent) => write!(f, "*.{parent}")?,
             HostPattern::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
             HostPattern::Address(address) => write!(f, "{address}")?,
         }
-        let usual = if self.tls { [443] } else { [80] };
-        if self.ports == usual {
+        if self.scheme.usual_port().is_some_and(|usual| self.ports == [usual]) {
             return Ok(());
         }
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
@@ -303,10 +356,11 @@ impl fmt::Display for HostRule {
 /// Where a request wants to go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
-    pub(crate) tls: bool,
+    pub(crate) scheme: Scheme,
     /// In lower case; an IPv6 address without brackets.
     pub(crate) host: &'a str,
     pub(crate) port: u16,
+    /// Empty where the scheme has none.
     pub(crate) method: &'a str,
 }
 
@@ -320,7 +374,8 @@ mod tests {
     }
 
     fn allows(text: &str, tls: bool, host: &str, port: u16, method: &str) -> bool {
-        rule(text).allows(&Target { tls, host, port, method })
+        let scheme = if tls { Scheme::Https } else { Scheme::Http };
+        rule(text).allows(&Target { scheme, host, port, method })
     }
 
     #[test]
@@ -354,6 +409,8 @@ mod tests {
             "2130706433",
             "127.1",
             "{ host: a.b, port: 1 }",
+            "tcp://a.b",
+            "{ host: 'tcp://a.b:1', methods: [GET] }",
         ] {
             assert!(serde_yaml::from_str::<HostRule>(text).is_err(), "{text}");
         }
@@ -366,6 +423,8 @@ mod tests {
             "'*.example.com'",
             "http://10.0.0.7:9093",
             "'http://[::1]:80'",
+            "tcp://10.0.0.7:1883",
+            "'tcp://*.example.com:1883,8883'",
             "{ host: a.example, ports: [1, 2], methods: [get, post] }",
         ] {
             let rule = rule(text);
@@ -379,7 +438,8 @@ mod tests {
 
     #[test]
     fn asking_for_more_is_seen_where_it_would_be_granted() {
-        let asks = |rules: &[&str]| Asks { http: rules.iter().map(|text| rule(text)).collect() };
+        let asks =
+            |rules: &[&str]| Asks { http: rules.iter().map(|text| rule(text)).collect(), tcp: Vec::new() };
         let widened = |new: &[&str], old: &[&str], granted: &[&str]| {
             let granted: Vec<_> = granted.iter().map(|text| rule(text)).collect();
             asks(new).widened(&asks(old), &granted).count()

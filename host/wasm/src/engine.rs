@@ -27,9 +27,10 @@ const NICE: i32 = 10;
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    pub(crate) engine: Engine,
-    /// What guests may import; the same for all, since what stands behind an import is each store's own.
-    pub(crate) linker: Arc<Linker<Guest>>,
+    /// For guests that are called.
+    called: Linked,
+    /// For guests that hold a subscription: its calls are asynchronous, which costs all of them time.
+    live: Linked,
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
@@ -37,23 +38,47 @@ pub struct Runtime {
     pub(crate) trust: Arc<Trust>,
 }
 
-impl Runtime {
-    pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
+/// An engine, and what its guests may import: the same for all, since what stands behind an import is each store's own.
+#[derive(Clone)]
+pub(crate) struct Linked {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Arc<Linker<Guest>>,
+}
+
+impl Linked {
+    fn new(live: bool) -> Result<Self, String> {
         let mut config = Config::new();
         config
             .wasm_component_model(true)
+            .wasm_component_model_async(live)
+            .concurrency_support(live)
             .epoch_interruption(true)
             .cranelift_opt_level(OptLevel::Speed)
             .max_wasm_stack(STACK);
+        if live {
+            // A guest's own stack, and the host's calls on it.
+            config.async_stack_size(2 * STACK);
+        }
         let engine = Engine::new(&config).map_err(|error| format!("no WebAssembly engine: {error:#}"))?;
         tick(&engine)?;
         let mut linker = Linker::new(&engine);
-        guest::link_wasi(&mut linker)
+        let wasi = if live { guest::link_wasi_live } else { guest::link_wasi };
+        wasi(&mut linker)
             .and_then(|()| v0_1::link(&mut linker))
             .map_err(|error| format!("the host can't link: {error:#}"))?;
-        let (linker, cache) = (Arc::new(linker), cache.map(Arc::new));
+        Ok(Self { engine, linker: Arc::new(linker) })
+    }
+}
+
+impl Runtime {
+    pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
+        let (called, live) = (Linked::new(false)?, Linked::new(true)?);
         let fetches = Arc::new(Semaphore::new(FETCHES));
-        Ok(Self { engine, linker, cache, fetches, trust: Arc::default() })
+        Ok(Self { called, live, cache: cache.map(Arc::new), fetches, trust: Arc::default() })
+    }
+
+    pub(crate) fn linked(&self, live: bool) -> &Linked {
+        if live { &self.live } else { &self.called }
     }
 
     pub fn with_trust(mut self, trust: Trust) -> Self {
@@ -82,7 +107,7 @@ pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// One clock a process; it ends with the engine's last user.
+/// One clock an engine; it ends with the engine's last user.
 fn tick(engine: &Engine) -> Result<(), String> {
     let weak = engine.weak();
     let clock = move || {

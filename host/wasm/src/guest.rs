@@ -15,7 +15,9 @@ use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::limits::Limiter;
+use crate::live::Woken;
 use crate::outgoing::{Hooks, Outgoing};
+use crate::sockets::{self, Dialing};
 
 /// How much of what a guest prints is kept for the error of the call that failed.
 const KEPT_OUTPUT: usize = 4 * 1024;
@@ -43,6 +45,15 @@ pub(crate) struct Guest {
     deadline: Instant,
     /// The call before it failed.
     pub(crate) suspect: bool,
+    /// Of a guest that holds a subscription.
+    live: Option<Live>,
+}
+
+struct Live {
+    woken: Arc<Woken>,
+    dialing: Arc<Dialing>,
+    /// How long it may compute between two waits.
+    slice: Duration,
 }
 
 /// What stands behind an instance's imports, besides an empty WASI.
@@ -55,6 +66,8 @@ pub(crate) struct Surroundings {
     pub(crate) outgoing: Arc<Outgoing>,
     /// A clock that stands still, for `plugin test`: time since the Unix epoch.
     pub(crate) now: Option<Duration>,
+    /// It holds a subscription, and may compute for so long between two waits.
+    pub(crate) live: Option<Duration>,
 }
 
 struct Still(Duration);
@@ -79,6 +92,15 @@ impl Guest {
         if let Some(now) = around.now {
             wasi.wall_clock(Still(now));
         }
+        let live = around.live.map(|slice| {
+            let dialing = Arc::new(Dialing::new(around.outgoing.clone()));
+            let check = dialing.clone();
+            wasi.allow_tcp(true).socket_addr_check(move |address, usage| {
+                let permitted = check.permits(address, usage);
+                Box::pin(async move { permitted })
+            });
+            Live { woken: Arc::default(), dialing, slice }
+        });
         Self {
             wasi: wasi.build(),
             table,
@@ -90,6 +112,7 @@ impl Guest {
             began: Instant::now(),
             deadline: Instant::now(),
             suspect: false,
+            live,
         }
     }
 
@@ -98,10 +121,31 @@ impl Guest {
         self.hooks.begin(self.deadline);
     }
 
-    /// How long the call has been under way, and what is left of its time.
+    /// How long the call has been under way, and what is left of its time; of a guest that holds a subscription, since it was
+    /// woken.
     pub(crate) fn times(&self) -> (Duration, Duration) {
         let now = Instant::now();
-        (now.saturating_duration_since(self.began), self.deadline.saturating_duration_since(now))
+        let (began, deadline) = match &self.live {
+            Some(live) => (live.woken.at(), live.woken.at() + live.slice),
+            None => (self.began, self.deadline),
+        };
+        (now.saturating_duration_since(began), deadline.saturating_duration_since(now))
+    }
+
+    pub(crate) fn woken(&self) -> Arc<Woken> {
+        self.live.as_ref().map(|live| live.woken.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn dialing(&self) -> Option<Arc<Dialing>> {
+        self.live.as_ref().map(|live| live.dialing.clone())
+    }
+
+    /// What the host refused it in the call that ended, in words for the operator.
+    pub(crate) fn denied(&self) -> Vec<String> {
+        match &self.live {
+            Some(live) => live.dialing.take_denied(),
+            None => self.hooks.denied(),
+        }
     }
 }
 
@@ -127,6 +171,16 @@ pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
         table: &mut guest.table,
         deadline: guest.deadline,
     })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The same for guests that hold a subscription: in both versions of WASI, asynchronously, with sockets and without HTTP.
+pub(crate) fn link_wasi_live(linker: &mut Linker<Guest>) -> Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    linker.allow_shadowing(true);
+    sockets::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiled` keeps its machine
 //! code, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
-//! call at a time in each, within `limits`, under a `supervisor`; `asks` and `outgoing` say what it may reach; `record` and
+//! call at a time in each, within `limits`, under a `supervisor`; `asks`, `outgoing` and `sockets` say what it may reach; `live`
+//! runs guests that hold a subscription; `record` and
 //! `kept` remember what happened. `registry` is what the host sees of it all.
 //!
 //! Invariant: a guest reaches nothing but clocks, random numbers, its log, and what its source's file grants. Invariant:
@@ -21,6 +22,7 @@ mod folder;
 mod guest;
 mod kept;
 mod limits;
+mod live;
 mod loader;
 mod outgoing;
 mod pool;
@@ -29,6 +31,7 @@ mod record;
 mod registry;
 mod service;
 mod shapes;
+mod sockets;
 mod source;
 mod status;
 mod supervisor;

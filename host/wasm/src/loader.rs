@@ -10,11 +10,13 @@ use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::asks::{self, Asks};
-use crate::bindings::v0_1::{self, Exports};
+use crate::bindings::live;
+use crate::bindings::v0_1::{self, Exports, Functions};
 use crate::compiled;
-use crate::engine::{Runtime, TICK};
-use crate::guest::{Guest, Surroundings};
+use crate::engine::{Linked, Runtime, TICK};
+use crate::guest::{Guest, Surroundings, WaitedTooLong};
 use crate::limits::Limits;
+use crate::live::{drive, is_exported_by};
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::Vouched;
@@ -32,10 +34,12 @@ pub enum Interface {
     Health,
     PromptBuilder,
     Playbook,
+    /// Of the package `watchkeeper:experimental`.
+    LiveSource,
 }
 
 impl Interface {
-    const ALL: [Interface; 7] = [
+    const ALL: [Interface; 8] = [
         Interface::Source,
         Interface::Parser,
         Interface::Responder,
@@ -43,7 +47,13 @@ impl Interface {
         Interface::Health,
         Interface::PromptBuilder,
         Interface::Playbook,
+        Interface::LiveSource,
     ];
+
+    /// The WIT package that it is of, without its version.
+    fn package(self) -> &'static str {
+        if self == Interface::LiveSource { live::PACKAGE } else { v0_1::PACKAGE }
+    }
 
     /// As `wit/` writes it.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +65,7 @@ impl Interface {
             Interface::Health => "health",
             Interface::PromptBuilder => "prompt-builder",
             Interface::Playbook => "playbook",
+            Interface::LiveSource => "live-source",
         }
     }
 }
@@ -167,6 +178,23 @@ impl Plugin {
         self.interfaces.iter().any(|(has, _)| *has == interface)
     }
 
+    /// It holds a subscription of its own.
+    pub(crate) fn is_live(&self) -> bool {
+        self.exports.live
+    }
+
+    /// A new instance in this store.
+    pub(crate) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Functions> {
+        let instance = if self.is_live() {
+            let (woken, limit) = (store.data().woken(), store.data().times().1);
+            let made = async { tokio::time::timeout(limit, self.pre.instantiate_async(&mut *store)).await };
+            drive(&woken, made).unwrap_or_else(|_| Err(WaitedTooLong.into()))?
+        } else {
+            self.pre.instantiate(&mut *store)?
+        };
+        self.exports.functions(store, &instance)
+    }
+
     /// The whole way from a file to a plugin that was instantiated once.
     pub fn load(runtime: &Runtime, path: &Path) -> Result<Self, Refusal> {
         Self::of(runtime, &Candidate::read(path)?, &mut Steps::begin())
@@ -183,11 +211,12 @@ impl Plugin {
         let vouched = runtime.trust.check(name, lies_at, bytes, digest)?;
         let asks = Asks::of(&candidate.bytes, candidate.sidecar.as_deref())?;
         steps.took("check");
-        let (component, from_cache) = compile(runtime, &candidate.bytes, &candidate.digest)?;
+        let linked = runtime.linked(is_exported_by(&candidate.bytes));
+        let (component, from_cache) = compile(runtime, linked, &candidate.bytes, &candidate.digest)?;
         steps.noted("compile", from_cache.then(|| "compiled before".into()));
-        let (interfaces, imports) = describe(runtime, &component)?;
+        let (interfaces, imports) = describe(&component)?;
         let (pre, exports) =
-            link(runtime, &component, &interfaces).map_err(|error| mismatch(runtime, &component, &error))?;
+            link(linked, &component, &interfaces).map_err(|error| mismatch(&component, &error))?;
         steps.took("link");
         let plugin = Self {
             name: candidate.name.clone(),
@@ -205,30 +234,31 @@ impl Plugin {
             exports,
             fetches: runtime.fetches.clone(),
         };
-        plugin.try_out(runtime, &component)?;
+        plugin.try_out(&component)?;
         steps.took("instantiate");
         Ok(plugin)
     }
 
     /// Types are compared when functions are looked up in an instance; so that is done here, not at the first alert.
-    fn try_out(&self, runtime: &Runtime, component: &Component) -> Result<(), String> {
+    fn try_out(&self, component: &Component) -> Result<(), String> {
         let limits = Limits::default();
-        let around =
-            Surroundings { who: self.name.as_str().into(), memory: limits.memory, ..Surroundings::default() };
-        let mut store = Store::new(&runtime.engine, Guest::new(&around));
+        let around = Surroundings {
+            who: self.name.as_str().into(),
+            memory: limits.memory,
+            live: self.is_live().then_some(limits.call),
+            ..Surroundings::default()
+        };
+        let mut store = Store::new(component.engine(), Guest::new(&around));
         store.limiter(|guest| &mut guest.limiter);
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, false);
-        let tried = self
-            .pre
-            .instantiate(&mut store)
-            .and_then(|instance| self.exports.functions(&mut store, &instance));
+        let tried = self.instantiate(&mut store);
         tried.map(drop).map_err(|error| {
             let denied = store.data().limiter.denied.clone();
             match denied {
                 Some(limit) => format!("can't be instantiated within the {limit}"),
-                None => mismatch(runtime, component, &error),
+                None => mismatch(component, &error),
             }
         })
     }
@@ -280,13 +310,18 @@ fn text_of_wasm(bytes: &[u8]) -> bool {
     text.starts_with(b"(") || text.starts_with(b";;")
 }
 
-fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
+fn compile(
+    runtime: &Runtime,
+    linked: &Linked,
+    bytes: &[u8],
+    digest: &str,
+) -> Result<(Component, bool), String> {
     if let Some(cache) = &runtime.cache
-        && let Some(component) = compiled::load(&runtime.engine, cache, digest)
+        && let Some(component) = compiled::load(&linked.engine, cache, digest)
     {
         return Ok((component, true));
     }
-    let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| {
+    let component = Component::from_binary(&linked.engine, bytes).map_err(|error| {
         let error = format!("{error:#}");
         // A section that claims more bytes than there are, too, is what an interrupted copy leaves.
         if error.contains("unexpected end") || error.contains("out of bounds (bound") {
@@ -296,20 +331,17 @@ fn compile(runtime: &Runtime, bytes: &[u8], digest: &str) -> Result<(Component, 
         }
     })?;
     if let Some(cache) = &runtime.cache {
-        compiled::keep(&runtime.engine, cache, digest, &component);
+        compiled::keep(&linked.engine, cache, digest, &component);
     }
     Ok((component, false))
 }
 
 type Described = (Vec<(Interface, String)>, Vec<String>);
 
-fn describe(runtime: &Runtime, component: &Component) -> Result<Described, String> {
-    let kind = component.component_type();
-    let imports: Vec<String> = kind.imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect();
-    for import in &imports {
-        check_import(import)?;
-    }
-    let exports: Vec<&str> = kind.exports(&runtime.engine).map(|(name, _)| name).collect();
+fn describe(component: &Component) -> Result<Described, String> {
+    let (kind, engine) = (component.component_type(), component.engine());
+    let imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
     let mut interfaces = Vec::new();
     for export in &exports {
         if let Some(interface) = check_export(export)? {
@@ -317,37 +349,43 @@ fn describe(runtime: &Runtime, component: &Component) -> Result<Described, Strin
         }
     }
     interfaces.sort();
+    let live = interfaces.iter().any(|(interface, _)| *interface == Interface::LiveSource);
+    for import in &imports {
+        check_import(import, live)?;
+    }
     check_combination(&interfaces, &exports)?;
     Ok((interfaces, imports))
 }
 
-/// `package/interface@version` of our own package; None of another's.
-fn ours(name: &str) -> Option<(&str, &str)> {
-    let rest = name.strip_prefix(v0_1::PACKAGE)?.strip_prefix('/')?;
-    Some(rest.split_once('@').unwrap_or((rest, "")))
+/// `package/interface@version` of a package of ours; None of another's.
+fn ours(name: &str) -> Option<(&'static str, &str, &str)> {
+    let package = [v0_1::PACKAGE, live::PACKAGE].into_iter().find(|ours| name.starts_with(*ours))?;
+    let rest = name.strip_prefix(package)?.strip_prefix('/')?;
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+    Some((package, interface, version))
 }
 
-fn check_version(name: &str, version: &str) -> Result<(), String> {
+fn check_version(package: &str, name: &str, version: &str) -> Result<(), String> {
     if version.starts_with(v0_1::MAJOR_MINOR) {
         return Ok(());
     }
     Err(format!(
-        "was built for another version of the interface: `{name}`; this host speaks {}@0.1.x: build it again with \
-         the SDK or the WIT of that version",
-        v0_1::PACKAGE
+        "was built for another version of the interface: `{name}`; this host speaks {package}@0.1.x: build it again with \
+         the SDK or the WIT of that version"
     ))
 }
 
 fn check_export(name: &str) -> Result<Option<(Interface, String)>, String> {
-    let Some((interface, version)) = ours(name) else { return Ok(None) };
-    check_version(name, version)?;
-    match Interface::ALL.into_iter().find(|known| known.as_str() == interface) {
+    let Some((package, interface, version)) = ours(name) else { return Ok(None) };
+    check_version(package, name, version)?;
+    let of_package = |known: &Interface| known.package() == package;
+    match Interface::ALL.into_iter().filter(of_package).find(|known| known.as_str() == interface) {
         Some(known) => Ok(Some((known, version.to_owned()))),
-        None => Err(format!(
-            "exports `{name}`, which {} doesn't have; it has {}",
-            v0_1::PACKAGE,
-            known_interfaces()
-        )),
+        None => {
+            let known: Vec<_> =
+                Interface::ALL.into_iter().filter(of_package).map(Interface::as_str).collect();
+            Err(format!("exports `{name}`, which {package} doesn't have; it has {}", known.join(", ")))
+        }
     }
 }
 
@@ -367,23 +405,39 @@ fn check_combination(interfaces: &[(Interface, String)], exports: &[&str]) -> Re
             known_interfaces()
         ));
     }
-    let lacks = |has: &str, needs: &str, why: &str| {
-        let package = v0_1::PACKAGE;
-        Err(format!("exports {package}/{has} but lacks the export {package}/{needs}: {why}"))
+    let lacks = |has: Interface, needs: Interface, why: &str| {
+        let named = |interface: Interface| format!("{}/{interface}", interface.package());
+        Err(format!("exports {} but lacks the export {}: {why}", named(has), named(needs)))
     };
+    if has(Interface::LiveSource) {
+        if !has(Interface::Source) {
+            return lacks(Interface::LiveSource, Interface::Source, "`configure` reads the source's file");
+        }
+        let alone = [Interface::Source, Interface::LiveSource];
+        if let Some((other, _)) = interfaces.iter().find(|(interface, _)| !alone.contains(interface)) {
+            return Err(format!(
+                "exports live-source beside {other}: the experimental interface goes with `source` alone; make two plugins"
+            ));
+        }
+        return Ok(());
+    }
     if has(Interface::Source) && !has(Interface::Parser) && !has(Interface::Poller) {
-        return lacks("source", "parser", "a source must parse what it is sent, or poll");
+        return lacks(Interface::Source, Interface::Parser, "a source must parse what it is sent, or poll");
     }
     if has(Interface::Playbook) && !has(Interface::PromptBuilder) {
-        return lacks("playbook", "prompt-builder", "its `score` says which alerts the playbook is for");
+        return lacks(
+            Interface::Playbook,
+            Interface::PromptBuilder,
+            "its `score` says which alerts the playbook is for",
+        );
     }
     Ok(())
 }
 
 /// Deny by default; the error says what would grant it.
-fn check_import(name: &str) -> Result<(), String> {
-    if let Some((_, version)) = ours(name) {
-        return check_version(name, version);
+fn check_import(name: &str, live: bool) -> Result<(), String> {
+    if let Some((package, _, version)) = ours(name) {
+        return check_version(package, name, version);
     }
     const LINKED: [&str; 7] = [
         "wasi:cli/",
@@ -396,10 +450,15 @@ fn check_import(name: &str) -> Result<(), String> {
     ];
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let served = interface == "wasi:http/incoming-handler";
-    if LINKED.iter().any(|linked| interface.starts_with(linked)) && version.starts_with("0.2.") && !served {
+    let known = LINKED.iter().any(|linked| interface.starts_with(linked));
+    let spoken = version.starts_with("0.2.") || live && version.starts_with("0.3.");
+    let requests = live && interface.starts_with("wasi:http/");
+    if known && spoken && !served && !requests {
         return Ok(());
     }
-    let remedy = if served {
+    let remedy = if requests {
+        "a live source makes no HTTP requests; a plugin that exports `poller` does"
+    } else if served {
         "alerts are pushed through the host: export `parser`, and build it without this interface"
     } else if interface.starts_with("wasi:") {
         "build it for WASI 0.2 without this interface"
@@ -411,11 +470,11 @@ fn check_import(name: &str) -> Result<(), String> {
 }
 
 fn link(
-    runtime: &Runtime,
+    linked: &Linked,
     component: &Component,
     interfaces: &[(Interface, String)],
 ) -> wasmtime::Result<(InstancePre<Guest>, Exports)> {
-    let pre = runtime.linker.instantiate_pre(component)?;
+    let pre = linked.linker.instantiate_pre(component)?;
     let mut exports = Exports::default();
     for (interface, _) in interfaces {
         exports.add(interface.as_str(), &pre)?;
@@ -424,9 +483,8 @@ fn link(
 }
 
 /// wasmtime's chain of causes names the item; which member of it is wrong, the types say.
-fn mismatch(runtime: &Runtime, component: &Component, error: &wasmtime::Error) -> String {
-    let difference =
-        shapes::difference(&runtime.engine, component).map(|what| format!("{what}: ")).unwrap_or_default();
+fn mismatch(component: &Component, error: &wasmtime::Error) -> String {
+    let difference = shapes::difference(component).map(|what| format!("{what}: ")).unwrap_or_default();
     format!(
         "doesn't match {}@0.1: {difference}{error:#}; build it again with the SDK or the WIT of this version",
         v0_1::PACKAGE

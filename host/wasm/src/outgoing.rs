@@ -19,7 +19,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::addresses::is_public;
-use crate::asks::{HostRule, Target};
+use crate::asks::{HostRule, Scheme, Target};
 
 /// The largest body of a request or a response.
 const MAX_BODY: usize = 16 << 20;
@@ -80,7 +80,7 @@ pub(crate) struct Outgoing {
 
 /// Why a request did not leave.
 #[derive(Debug, PartialEq)]
-struct Denied(String);
+pub(crate) struct Denied(pub(crate) String);
 
 impl Outgoing {
     pub(crate) fn new(
@@ -93,14 +93,15 @@ impl Outgoing {
         Self { source, asked, granted, secrets, mock, client: OnceLock::new() }
     }
 
-    fn check(&self, target: &Target<'_>) -> Result<(), Denied> {
-        let Target { tls, host, port, method } = target;
-        let scheme = if *tls { "https" } else { "http" };
-        let place = format!("{method} {scheme}://{host}:{port}");
+    pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Denied> {
+        let Target { scheme, host, port, method } = target;
+        let place = format!("{method} {}://{host}:{port}", scheme.as_str());
+        let place = place.trim_start();
         let allowed = |rules: &[HostRule]| rules.iter().any(|rule| rule.allows(target));
         if !allowed(&self.asked) {
+            let list = if *scheme == Scheme::Tcp { "tcp" } else { "http" };
             return Err(Denied(format!(
-                "{place} is not asked for by the plugin: declare it under `asks: {{ http: [...] }}` in its .yaml"
+                "{place} is not asked for by the plugin: declare it under `asks: {{ {list}: [...] }}` in its .yaml"
             )));
         }
         if !allowed(&self.granted) {
@@ -115,7 +116,7 @@ impl Outgoing {
         }
     }
 
-    fn check_address(&self, address: IpAddr) -> Result<(), String> {
+    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), String> {
         let granted = || self.granted.iter().any(|rule| rule.address() == Some(address));
         if is_public(address) || granted() {
             return Ok(());
@@ -219,9 +220,12 @@ impl Hooks {
                 "a request to {host} has credentials in its URL: send them in a header"
             )));
         }
-        let tls = uri.scheme() != Some(&http::uri::Scheme::HTTP);
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        self.outgoing.check(&Target { tls, host: &host, port, method: request.method().as_str() })
+        let (scheme, usual) = match uri.scheme() == Some(&http::uri::Scheme::HTTP) {
+            true => (Scheme::Http, 80),
+            false => (Scheme::Https, 443),
+        };
+        let port = uri.port_u16().unwrap_or(usual);
+        self.outgoing.check(&Target { scheme, host: &host, port, method: request.method().as_str() })
     }
 }
 
@@ -469,7 +473,7 @@ mod tests {
     }
 
     fn check(outgoing: &Outgoing, host: &str) -> Result<(), String> {
-        let target = Target { tls: true, host, port: 443, method: "GET" };
+        let target = Target { scheme: Scheme::Https, host, port: 443, method: "GET" };
         outgoing.check(&target).map_err(|Denied(reason)| reason)
     }
 

@@ -5,9 +5,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{Result, Store, Trap, UpdateDeadline};
-use watchkeeper_domain::plugin::Feed;
+use watchkeeper_domain::plugin::{Feed, Sink};
 
 use crate::bindings::v0_1::{Functions, PluginError};
 use crate::engine::TICK;
@@ -132,7 +132,7 @@ impl Pool {
     ) -> Result<(Self, Feed), CallError> {
         let outgoing = Outgoing::new(
             format!("source {}", spec.name),
-            plugin.asks.http.clone(),
+            plugin.asks.hosts().cloned().collect(),
             spec.allow_hosts.clone(),
             spec.secrets.clone(),
             spec.mock.clone(),
@@ -142,6 +142,7 @@ impl Pool {
             memory: spec.limits.memory,
             outgoing: Arc::new(outgoing),
             now: spec.now,
+            live: plugin.is_live().then_some(spec.limits.call),
         };
         let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
         let (instance, feed) = pool.0.make()?;
@@ -195,6 +196,16 @@ impl Pool {
         turn.ok()?.ok()
     }
 
+    /// Holds a subscription in an instance of its own, on a thread of its own, until it ends or nobody waits here any more.
+    pub(crate) async fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<(), CallError> {
+        let (_held, until) = oneshot::channel();
+        let inner = self.0.clone();
+        let subscribed = tokio::task::spawn_blocking(move || inner.subscribe(sink, until));
+        subscribed
+            .await
+            .unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
+    }
+
     /// As [`Pool::call`], on this thread: for what has no runtime, and benches.
     pub(crate) fn call_here<T>(
         &self,
@@ -215,13 +226,20 @@ impl Inner {
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
+        self.admit()?;
+        self.supervised(self.attempt(time, call))
+    }
+
+    fn admit(&self) -> Result<(), CallError> {
         let now = Instant::now();
         self.supervisor.admit(now).map_err(|quarantine| CallError::Quarantined {
             plugin: self.who(),
             left: quarantine.until.saturating_duration_since(now),
             reason: quarantine.reason,
-        })?;
-        let called = self.attempt(time, call);
+        })
+    }
+
+    fn supervised<T>(&self, called: Result<T, CallError>) -> Result<T, CallError> {
         match &called {
             Err(error @ CallError::Failed { .. }) => self.strike(error),
             // What the plugin says, good or bad, it says in its right mind.
@@ -231,6 +249,21 @@ impl Inner {
             _ => {}
         }
         called
+    }
+
+    /// The instance is used for nothing else, before or after.
+    fn subscribe(&self, sink: Arc<dyn Sink>, until: oneshot::Receiver<()>) -> Result<(), CallError> {
+        self.admit()?;
+        self.supervised(self.make().and_then(|(instance, _)| {
+            let Instance { mut store, functions, .. } = instance;
+            let live =
+                functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
+            let limit = self.begin(&mut store, Time::Fetch);
+            match live.subscribe(&mut store, limit, sink, until) {
+                Ok(answer) => answer.map_err(|error| self.refused(error.with_notes(&store.data().denied()))),
+                Err(error) => Err(self.broken(&store, limit, &error)),
+            }
+        }))
     }
 
     fn strike(&self, error: &CallError) {
@@ -260,7 +293,7 @@ impl Inner {
         instance.calls += 1;
         match call(&mut instance) {
             Ok(answer) => {
-                let denied = if answer.is_err() { instance.store.data().hooks.denied() } else { Vec::new() };
+                let denied = if answer.is_err() { instance.store.data().denied() } else { Vec::new() };
                 self.give_back(instance);
                 answer.map_err(|error| self.refused(error.with_notes(&denied)))
             }
@@ -275,17 +308,13 @@ impl Inner {
         store.set_hostcall_fuel(self.limits.result);
         store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
         let limit = self.begin(&mut store, Time::Call);
-        let made = self
-            .plugin
-            .pre
-            .instantiate(&mut store)
-            .and_then(|instance| self.plugin.exports.functions(&mut store, &instance));
-        let functions = made.map_err(|error| self.broken(&store, limit, &error))?;
+        let functions =
+            self.plugin.instantiate(&mut store).map_err(|error| self.broken(&store, limit, &error))?;
         let feed = match &self.config {
             Some(config) => {
                 let configured = functions.configure(&mut store, config);
                 let answer = configured.map_err(|error| self.broken(&store, limit, &error))?;
-                Some(answer.map_err(|error| self.refused(error.with_notes(&store.data().hooks.denied())))?)
+                Some(answer.map_err(|error| self.refused(error.with_notes(&store.data().denied())))?)
             }
             None => None,
         };
@@ -308,10 +337,13 @@ impl Inner {
         let guest = store.data();
         let printed = guest.output.take();
         let printed = if printed.is_empty() { printed } else { format!("; it printed: {printed}") };
-        let over_time =
-            matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt)) || error.is::<WaitedTooLong>();
+        let computed_too_long = matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt));
+        let over_time = computed_too_long || error.is::<WaitedTooLong>();
         let reason = if let Some(limit) = &guest.limiter.denied {
             format!("it broke its {limit}")
+        } else if computed_too_long && self.around.live.is_some() {
+            let millis = self.limits.call.as_millis();
+            format!("it computed for longer than its limit of {millis} ms without waiting (limits.call_ms)")
         } else if over_time {
             let key = if limit == self.limits.call { "call_ms" } else { "fetch_ms" };
             format!("it broke its limit of {} ms a call (limits.{key})", limit.as_millis())

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading};
+use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Sink};
 
 use crate::bindings::v0_1::{self, PluginError};
+use crate::live::Counted;
 use crate::pool::{CallError, Instance, Pool, Time};
 use crate::service::{Generation, Recent, Slot};
 
@@ -60,6 +61,23 @@ impl Reader for PluginReader {
             fetch(instance, cursor.as_deref(), most)
         });
         Ok(fetched.await?)
+    }
+
+    /// Begins again at once with a version that comes into service meanwhile.
+    async fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<(), ReadError> {
+        loop {
+            let live = self.slot.live().ok_or_else(|| self.slot.unloaded())?;
+            let pool = self.pool()(&live).ok_or_else(|| self.slot.unloaded())?;
+            let sink = Arc::new(Counted { sink: sink.clone(), slot: self.slot.clone(), live: live.clone() });
+            let ended = tokio::select! {
+                ended = pool.subscribe(sink) => ended,
+                () = self.slot.replaced(&live) => continue,
+            };
+            if let Err(error @ CallError::Failed { .. }) = &ended {
+                self.slot.failed(&live, error);
+            }
+            return Ok(ended?);
+        }
     }
 
     async fn check(&self) -> Result<(), ReadError> {

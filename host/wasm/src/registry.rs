@@ -115,6 +115,11 @@ impl Binding {
         Some(self.reader.slot.live()?.bound(&self.reader.source)?.feed.clone())
     }
 
+    /// Which version is in service.
+    pub fn version(&self) -> Option<String> {
+        Some(self.reader.slot.live()?.plugin.version.clone())
+    }
+
     /// Reads on this thread: for tests of a plugin, and for benches.
     pub fn read_here(&self, payload: &Payload) -> Result<Reading, ReadError> {
         self.reader.read_here(payload)

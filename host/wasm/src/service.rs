@@ -31,6 +31,9 @@ const BRIEFINGS: usize = 20;
 /// Bytes of payloads that are kept for one source.
 const RECENT_BYTES: usize = 4 << 20;
 
+/// How often a subscription looks whether its version is still the one in service.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// When a version that came in counts as good, and when as bad.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
@@ -95,8 +98,8 @@ impl Bound {
         spec: &SourceSpec,
         failures: &Arc<Failures>,
     ) -> Result<Arc<Self>, BindError> {
-        let has_one_of = |wanted: [Interface; 2]| wanted.iter().any(|interface| plugin.has(*interface));
-        if !plugin.has(Interface::Source) || !has_one_of([Interface::Parser, Interface::Poller]) {
+        let ways = [Interface::Parser, Interface::Poller, Interface::LiveSource];
+        if !plugin.has(Interface::Source) || !ways.iter().any(|way| plugin.has(*way)) {
             let has: Vec<_> = plugin.interfaces.iter().map(|(interface, _)| interface.as_str()).collect();
             let reason =
                 format!("plugin {} exports no source with a parser, only {}", plugin.name, has.join(", "));
@@ -108,6 +111,7 @@ impl Bound {
             Feed::Webhook { .. } | Feed::Subscription { .. } if !plugin.has(Interface::Parser) => {
                 Some("parser")
             }
+            Feed::Live if !plugin.is_live() => Some("live-source"),
             _ => None,
         };
         match lacking {
@@ -331,11 +335,31 @@ impl Slot {
                 }
             }
             answer => {
-                if trial.calls.fetch_add(1, Ordering::Relaxed) + 1 >= trial.terms.calls {
-                    self.prove(&live);
-                }
+                self.count_success(&live);
                 answer
             }
+        }
+    }
+
+    /// Waits until another version than this is in service.
+    pub(crate) async fn replaced(&self, live: &Arc<Generation>) {
+        while self.live.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(crate) fn count_success(&self, live: &Arc<Generation>) {
+        if let Some(trial) = live.trial.load_full()
+            && trial.calls.fetch_add(1, Ordering::Relaxed) + 1 >= trial.terms.calls
+        {
+            self.prove(live);
+        }
+    }
+
+    /// A failure outside of [`Slot::call`]; of no account where it isn't on trial.
+    pub(crate) fn failed(&self, live: &Arc<Generation>, error: &CallError) {
+        if let Some(trial) = live.trial.load_full() {
+            self.count_failure(live, &trial, error);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentItem, Type};
 
@@ -31,9 +30,9 @@ fn of_contract() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 /// In words, the first type that differs; none if all that can be seen agree.
-pub(crate) fn difference(engine: &Engine, component: &Component) -> Option<String> {
+pub(crate) fn difference(component: &Component) -> Option<String> {
     let contract = of_contract();
-    let kind = component.component_type();
+    let (kind, engine) = (component.component_type(), component.engine());
     // The nouns that interfaces share are imported from where they are defined.
     let all = kind.imports(engine).chain(kind.exports(engine));
     for (interface, item) in all.filter(|(name, _)| name.starts_with(PACKAGE)) {

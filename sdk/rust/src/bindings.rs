@@ -71,6 +71,32 @@ macro_rules! world_of_investigations {
     };
 }
 
+#[cfg(feature = "live")]
+pub mod live {
+    wit_bindgen::generate!({
+        world: "watchkeeper:experimental/live-source-plugin",
+        path: ["../../wit/v0.1.0", "../../wit/experimental"],
+        runtime_path: "::watchkeeper_sdk::__private::wit_bindgen::rt",
+        default_bindings_module: "::watchkeeper_sdk::__private",
+        pub_export_macro: true,
+        with: {
+            "watchkeeper:plugin/logging@0.1.0": ::watchkeeper_sdk::__private::nouns::watchkeeper::plugin::logging,
+            "watchkeeper:plugin/types@0.1.0": ::watchkeeper_sdk::__private::types,
+        },
+    });
+}
+
+/// WASI 0.3, as far as a live source needs it.
+#[cfg(feature = "live")]
+pub mod subscriber {
+    wit_bindgen::generate!({
+        world: "watchkeeper:wasi/subscriber",
+        path: "../../wit/wasi-subscriber.wit",
+        runtime_path: "::watchkeeper_sdk::__private::wit_bindgen::rt",
+        generate_all,
+    });
+}
+
 world_of_alerts!(source, "source-plugin");
 world_of_alerts!(parser, "parser-plugin");
 world_of_alerts!(responder, "responder-plugin");

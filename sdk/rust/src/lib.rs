@@ -56,6 +56,8 @@ mod bindings;
 mod config;
 pub mod diagnosis;
 pub mod http;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod log;
 mod plugin;
 mod register;

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use crate::{Error, Feed, Health, Parser, Playbook, Poller, PromptBuilder, Responder, Source};
 
 /// Says what the component exports: any subset of `source`, `parser`, `responder`, `poller`, `health`, `prompt_builder`
-/// and `playbook`, each with the type that implements it. Once in a plugin, at the root of its crate.
+/// and `playbook`, each with the type that implements it; or `source` and `live_source`. Once in a plugin, at the root of its
+/// crate.
 ///
 /// ```
 /// # use watchkeeper_sdk::*;
@@ -53,9 +54,10 @@ macro_rules! __register {
     (@check health $plugin:ty) => { $crate::__private::is_health::<$plugin>() };
     (@check prompt_builder $plugin:ty) => { $crate::__private::is_prompt_builder::<$plugin>() };
     (@check playbook $plugin:ty) => { $crate::__private::is_playbook::<$plugin>() };
+    (@check live_source $plugin:ty) => { $crate::__private::is_live_source::<$plugin>() };
     (@check $other:ident $plugin:ty) => {
         ::std::compile_error!(::std::concat!(
-            "`", ::std::stringify!($other), "` is none of: source, parser, responder, poller, health, prompt_builder, playbook"
+            "`", ::std::stringify!($other), "` is none of: source, parser, responder, poller, health, prompt_builder, playbook, live_source"
         ));
     };
 
@@ -148,6 +150,17 @@ macro_rules! __register {
         }
         $crate::__private::playbook::export!(Component with_types_in $crate::__private::playbook);
     };
+    (@export live_source $plugin:ty) => {
+        impl $crate::__private::live::exports::watchkeeper::experimental::live_source::Guest for Component {
+            async fn subscribe(
+            ) -> ::std::result::Result<$crate::__private::wit_bindgen::StreamReader<$crate::Alert>, $crate::Error> {
+                let plugin = instance(|plugin: &$plugin| ::std::result::Result::Ok(::std::clone::Clone::clone(plugin)))?;
+                let subscribed = $crate::live::LiveSource::subscribe(plugin).await?;
+                ::std::result::Result::Ok(subscribed.into_stream())
+            }
+        }
+        $crate::__private::live::export!(Component with_types_in $crate::__private::live);
+    };
     (@export $other:ident $plugin:ty) => {};
 }
 
@@ -158,6 +171,8 @@ pub const fn is_poller<P: Poller>() {}
 pub const fn is_health<P: Health>() {}
 pub const fn is_prompt_builder<P: PromptBuilder>() {}
 pub const fn is_playbook<P: Playbook>() {}
+#[cfg(feature = "live")]
+pub const fn is_live_source<P: crate::live::LiveSource>() {}
 
 /// The one value that a plugin keeps from call to call: what `configure` made of the source's file.
 pub struct Configured<P>(RefCell<Option<P>>);

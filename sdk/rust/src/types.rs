@@ -78,6 +78,11 @@ impl Feed {
         Feed::Webhook(WebhookFeed { path: path.into() })
     }
 
+    /// Fed by a subscription that the plugin holds itself (`live::LiveSource`); experimental.
+    pub fn live() -> Self {
+        Feed::Subscription(SubscriptionFeed { transport: "live".to_owned(), settings: Vec::new() })
+    }
+
     /// Fed by [`crate::Poller::fetch`] every `interval_ms` milliseconds, at least 1000.
     pub fn poll(interval_ms: u64) -> Self {
         Feed::Poll(PollFeed { interval_ms })

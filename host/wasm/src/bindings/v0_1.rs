@@ -11,6 +11,7 @@ use watchkeeper_domain::investigation as domain;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reply};
 use watchkeeper_domain::{Labels, Timestamp};
 
+use super::live::Live;
 use crate::guest::Guest;
 
 mod generated {
@@ -56,6 +57,7 @@ pub(crate) struct Exports {
     health: Option<exports::health::GuestIndices>,
     prompt_builder: Option<exports::prompt_builder::GuestIndices>,
     playbook: Option<exports::playbook::GuestIndices>,
+    pub(crate) live: bool,
 }
 
 impl Exports {
@@ -69,6 +71,7 @@ impl Exports {
             "health" => self.health = Some(exports::health::GuestIndices::new(pre)?),
             "prompt-builder" => self.prompt_builder = Some(exports::prompt_builder::GuestIndices::new(pre)?),
             "playbook" => self.playbook = Some(exports::playbook::GuestIndices::new(pre)?),
+            "live-source" => self.live = true,
             _ => return Ok(false),
         }
         Ok(true)
@@ -84,13 +87,15 @@ impl Exports {
                         Some(loaded.map_err(|error| error.context(format!("{PACKAGE}/{}", $name)))?)
                     }
                     None => None,
-                }),* }
+                }),*, live: None }
             };
         }
-        Ok(load!(
+        let functions = load!(
             source "source", parser "parser", responder "responder", poller "poller", health "health",
             prompt_builder "prompt-builder", playbook "playbook"
-        ))
+        );
+        let live = self.live.then(|| Live::load(store, instance)).transpose()?;
+        Ok(Functions { live, ..functions })
     }
 }
 
@@ -103,6 +108,7 @@ pub(crate) struct Functions {
     health: Option<exports::health::Guest>,
     prompt_builder: Option<exports::prompt_builder::Guest>,
     playbook: Option<exports::playbook::Guest>,
+    pub(crate) live: Option<Live>,
 }
 
 /// A plugin's own error, with the key that a configuration error is about.
@@ -133,7 +139,7 @@ impl PluginError {
     }
 }
 
-type Answer<T> = Result<Result<T, PluginError>>;
+pub(crate) type Answer<T> = Result<Result<T, PluginError>>;
 
 fn missing(what: &str) -> wasmtime::Error {
     wasmtime::format_err!("the component doesn't export {PACKAGE}/{what}")
@@ -141,6 +147,9 @@ fn missing(what: &str) -> wasmtime::Error {
 
 impl Functions {
     pub(crate) fn configure(&self, store: &mut Store<Guest>, config: &str) -> Answer<Feed> {
+        if let Some(live) = &self.live {
+            return live.configure(store, config);
+        }
         let source = self.source.as_ref().ok_or_else(|| missing("source"))?;
         Ok(source.call_configure(store, config)?.map(feed).map_err(PluginError::from))
     }
@@ -219,7 +228,8 @@ impl Functions {
     }
 }
 
-pub(crate) use types::Payload as WitPayload;
+pub(crate) use exports::source::Feed as WitFeed;
+pub(crate) use types::{Alert as WitAlert, Error as WitError, Payload as WitPayload};
 
 /// The guest's copy.
 pub(crate) fn payload(payload: &Payload) -> WitPayload {
@@ -297,10 +307,11 @@ impl From<types::Error> for PluginError {
     }
 }
 
-fn feed(feed: exports::source::Feed) -> Feed {
+pub(crate) fn feed(feed: exports::source::Feed) -> Feed {
     match feed {
         exports::source::Feed::Webhook(feed) => Feed::Webhook { path: feed.path },
         exports::source::Feed::Poll(feed) => Feed::Poll { interval_ms: feed.interval_ms },
+        exports::source::Feed::Subscription(feed) if feed.transport == Feed::LIVE => Feed::Live,
         exports::source::Feed::Subscription(feed) => {
             Feed::Subscription { transport: feed.transport, settings: feed.settings.into_iter().collect() }
         }

@@ -123,6 +123,7 @@ impl Hostile {
             "secrets" => self.secrets(),
             "smuggle" => self.smuggle(),
             "get" => self.get(),
+            "must" => Request::get(&self.url).send()?.status.to_string(),
             _ => "behaves".to_owned(),
         };
         Ok(vec![alert(does, said)])

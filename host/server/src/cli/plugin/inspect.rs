@@ -67,7 +67,7 @@ fn print(plugin: &Plugin, used_by: &[SourceFile], status: Option<&Status>) {
     println!("name        {}", plugin.name);
     println!("interfaces  {}", lines(interfaces(plugin)));
     println!("imports     {}", lines(plugin.imports.clone()));
-    println!("asks        {}", lines(plugin.asks.http.iter().map(ToString::to_string).collect()));
+    println!("asks        {}", lines(plugin.asks.hosts().map(ToString::to_string).collect()));
     let grants = used_by.iter().map(|source| {
         let hosts: Vec<String> = source.allow_hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() { "no hosts".into() } else { hosts.join(", ") };

@@ -1,0 +1,128 @@
+//! A live source that needs no upstream: its file's `does` says what it does with its subscription.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use watchkeeper_sdk::live::{Alerts, LiveSource, Subscription, TcpStream, sleep};
+use watchkeeper_sdk::{Alert, Error, Feed, Severity, Source, Status};
+
+#[derive(Clone, Deserialize)]
+pub struct Config {
+    does: Does,
+    /// For `dial`.
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    port: u16,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Does {
+    /// An alert each 20 ms.
+    Count,
+    /// One good alert, one that breaks a rule, one good one.
+    Break,
+    /// One alert, then the end.
+    End,
+    /// One alert, then computing for ever.
+    Loop,
+    /// One alert, then waits that are none, for ever.
+    Spin,
+    /// One alert, then a panic.
+    Panic,
+    /// Alerts as fast as they are taken.
+    Flood,
+    /// Takes memory until it gets no more.
+    Memory,
+    /// Never answers.
+    Hang,
+    /// Connects, and says how that went.
+    Dial,
+    /// Refused credentials.
+    Unauthorized,
+}
+
+#[derive(Clone)]
+pub struct Live(Config);
+
+impl Source for Live {
+    type Config = Config;
+
+    fn configure(config: Config) -> Result<(Self, Feed), Error> {
+        Ok((Live(config), Feed::live()))
+    }
+}
+
+fn alert(id: impl Into<String>) -> Alert {
+    Alert::new(id, Severity::Info, Status::Firing, "a guest's alert")
+}
+
+impl LiveSource for Live {
+    async fn subscribe(self) -> Result<Subscription, Error> {
+        let Config { does, host, port } = self.0;
+        match does {
+            Does::Hang => sleep(Duration::from_secs(3600)).await,
+            Does::Unauthorized => {
+                return Err(Error::Unauthorized("the other side knows no such user".to_owned()));
+            }
+            Does::Dial => {
+                TcpStream::connect(&host, port).await?;
+            }
+            _ => {}
+        }
+        Ok(Subscription::fed_by(async move |alerts| feed(does, alerts).await))
+    }
+}
+
+async fn feed(does: Does, mut alerts: Alerts) {
+    match does {
+        Does::Count => {
+            for number in 0_u64.. {
+                if alerts.send(vec![alert(format!("count-{number}"))]).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Does::Flood => {
+            for number in 0_u64.. {
+                let batch = (0..1000).map(|part| alert(format!("flood-{number}-{part}"))).collect();
+                if alerts.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        }
+        Does::Break => {
+            let bad = Alert::new("", Severity::Info, Status::Firing, "it has no id");
+            let _ = alerts.send(vec![alert("first"), bad, alert("last")]).await;
+            sleep(Duration::from_secs(3600)).await;
+        }
+        Does::Memory => {
+            let mut taken: Vec<Vec<u8>> = Vec::new();
+            loop {
+                taken.push(vec![1; 1 << 20]);
+                std::hint::black_box(&taken);
+            }
+        }
+        Does::Dial => {
+            let _ = alerts.send(vec![alert("connected")]).await;
+            sleep(Duration::from_secs(3600)).await;
+        }
+        Does::End | Does::Loop | Does::Spin | Does::Panic | Does::Hang | Does::Unauthorized => {
+            let _ = alerts.send(vec![alert("one")]).await;
+            match does {
+                Does::Loop => loop {
+                    std::hint::black_box(());
+                },
+                Does::Spin => loop {
+                    sleep(Duration::ZERO).await;
+                },
+                Does::Panic => panic!("so it goes"),
+                _ => {}
+            }
+        }
+    }
+}
+
+watchkeeper_sdk::register! { source: Live, live_source: Live }
