@@ -18,4 +18,15 @@ struct wk_error {
     uint64_t retry_after_ms;
 };
 
+/* Where a request goes, as wasi:http wants it. */
+typedef struct {
+    bool tls;
+    wk_text method;
+    wk_text authority;
+    wk_text path; /* with the query */
+    wk_text what; /* names it in errors */
+} wk_target;
+
+wk_error *wk_take_apart(const wk_request *request, wk_target *target);
+
 #endif

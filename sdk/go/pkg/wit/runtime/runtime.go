@@ -65,3 +65,38 @@ func allocateEarly(align, size uintptr) unsafe.Pointer {
 	earlyUsed = from + size
 	return unsafe.Pointer(&early[from])
 }
+
+// Handle is the number by which the host knows something of its own, such as a request; none once it was handed back.
+type Handle struct{ number int32 }
+
+func MakeHandle(number int32) *Handle { return &Handle{number} }
+
+// Use answers the number, for a call that only borrows it.
+func (h *Handle) Use() int32 {
+	if h.number == 0 {
+		panic("it was handed back to the host before")
+	}
+	return h.number
+}
+
+// Take answers the number for a call that takes it over.
+func (h *Handle) Take() int32 {
+	number := h.Use()
+	h.number = 0
+	return number
+}
+
+// TakeOrNil is as Take, and 0 where there is nothing to take.
+func (h *Handle) TakeOrNil() int32 {
+	number := h.number
+	h.number = 0
+	return number
+}
+
+// Set gives back what was taken.
+func (h *Handle) Set(number int32) {
+	if h.number != 0 {
+		panic("it has a number")
+	}
+	h.number = number
+}
