@@ -8,6 +8,7 @@ use wit_component::StringEncoding;
 
 use crate::build::BuildError;
 use crate::component;
+use crate::paused::with_paused_clocks;
 use crate::project::{Export, Project};
 use crate::tools::{self, Tool};
 use crate::wasi_http;
@@ -109,11 +110,13 @@ fn glue(project: &Project) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
     packages.into_iter().map(read).collect()
 }
 
-/// The module gets the component's type, which C's object file brings along and Go has no place for.
+/// The module gets clocks that can stand still, and the component's type, which C's object file brings along and Go has no place for.
 fn embed(wit: &Path, world: &str, module: &Path) -> Result<(), BuildError> {
     let (resolve, world) = component::resolve_world(wit, world)?;
     let unreadable = BuildError::io(format!("{}: can't be read", module.display()));
-    let mut bytes = std::fs::read(module).map_err(unreadable)?;
+    let bytes = std::fs::read(module).map_err(unreadable)?;
+    let mut bytes = with_paused_clocks(&bytes)
+        .map_err(|error| BuildError::Component(format!("{}: {error}", module.display())))?;
     wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| BuildError::Component(format!("{}: {error:#}", module.display())))?;
     std::fs::write(module, bytes).map_err(BuildError::io(format!("{}: can't be written", module.display())))
