@@ -6,6 +6,7 @@
 
 /* `items` with room for one more. */
 void *wk_grow(void *items, size_t count, size_t *room, size_t size);
+void wk_receive_at(char *at, size_t size);
 void wk_call_is_over(void);
 void wk_keep_all(void);
 

@@ -10,7 +10,9 @@
 /* One write to a stream takes no more. */
 #define CHUNK ((size_t)4096)
 /* How much is asked for at once. */
-#define PIECE ((uint64_t)256 * 1024)
+#define PIECE ((size_t)256 * 1024)
+/* The host lets no larger answer through. */
+#define LARGEST ((size_t)16 << 20)
 
 _Static_assert(sizeof(wk_pair) == sizeof(wasi_http_types_tuple2_field_name_field_value_t), "headers are handed over as they are");
 
@@ -129,20 +131,48 @@ static wk_error *write_body(const wk_target *target, wasi_http_types_own_outgoin
     return wasi_http_types_static_outgoing_body_finish(body, NULL, &code) ? NULL : refused(target, &code);
 }
 
-/* The bytes up to the stream's end, which come in pieces. */
-static bool read_all(wasi_http_types_own_input_stream_t stream, wk_text *whole)
+/* What `content-length` says, where that is believable; a first guess where it says nothing. */
+static size_t announced(const wk_pairs *headers)
 {
-    wk_text *pieces = NULL;
-    size_t count = 0;
-    size_t room = 0;
-    plugin_list_u8_t read;
-    wasi_io_streams_stream_error_t over;
-    while (wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream(stream), PIECE, &read,
-                                                             &over)) {
-        pieces = wk_grow(pieces, count, &room, sizeof(wk_text));
-        pieces[count++] = (wk_text){ (const char *)read.ptr, read.len };
+    wk_text value = wk_value(headers, WK("content-length"));
+    size_t len = 0;
+    if (value.len == 0 || value.len > 8)
+        return PIECE;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return PIECE;
+        len = len * 10 + (size_t)(value.ptr[i] - '0');
     }
-    *whole = count == 1 ? pieces[0] : wk_join_all(pieces, count);
+    return len <= LARGEST ? len : PIECE;
+}
+
+/* The bytes up to the stream's end. The host puts each piece right where it belongs, for memory lasts the whole call. */
+static bool read_all(wasi_http_types_own_input_stream_t stream, size_t room, wk_text *whole)
+{
+    char *bytes = wk_alloc(room + 1);
+    size_t len = 0;
+    plugin_list_u8_t piece;
+    wasi_io_streams_stream_error_t over;
+    for (;;) {
+        size_t left = room - len;
+        size_t most = left && left < PIECE ? left : PIECE;
+        wk_receive_at(bytes + len, left < most ? 0 : most);
+        bool read = wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream(stream), most,
+                                                                      &piece, &over);
+        wk_receive_at(NULL, 0);
+        if (!read)
+            break;
+        if (piece.len > left) {
+            room = room * 2 > len + piece.len ? room * 2 : len + piece.len;
+            char *larger = wk_alloc(room + 1);
+            memcpy(larger, bytes, len);
+            bytes = larger;
+        }
+        if (piece.len && (char *)piece.ptr != bytes + len)
+            memcpy(bytes + len, piece.ptr, piece.len);
+        len += piece.len;
+    }
+    *whole = (wk_text){ bytes, len };
     return is_end(&over);
 }
 
@@ -178,7 +208,7 @@ static wk_error *read_answer(const wk_target *target, wasi_http_types_own_incomi
     wasi_http_types_own_input_stream_t stream;
     if (wasi_http_types_method_incoming_response_consume(response, &body)) {
         if (wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body(body), &stream)) {
-            well = read_all(stream, &into->body);
+            well = read_all(stream, announced(&into->headers), &into->body);
             wasi_io_streams_input_stream_drop_own(stream);
         }
         wasi_http_types_incoming_body_drop_own(body);

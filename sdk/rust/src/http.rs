@@ -160,6 +160,9 @@ mod imp {
     /// As much as one write takes (`wasi:io/streams`).
     const CHUNK: usize = 4096;
 
+    /// The host lets no larger answer through.
+    const LARGEST: usize = 16 << 20;
+
     pub(super) fn send(request: &Request, target: &Target<'_>) -> Result<Response, Error> {
         let scheme = if target.tls { "https" } else { "http" };
         let what = format!("{} {scheme}://{}", request.method, target.authority);
@@ -261,7 +264,11 @@ mod imp {
         };
         let body = response.consume().map_err(|()| broke_off(&"no body"))?;
         let stream = body.stream().map_err(|()| broke_off(&"no stream"))?;
-        let mut whole = Vec::new();
+        let headers = response.headers().entries();
+        let announced = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let announced =
+            announced.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
+        let mut whole = Vec::with_capacity(announced.filter(|bytes| *bytes <= LARGEST).unwrap_or_default());
         loop {
             match stream.blocking_read(1 << 20) {
                 Ok(bytes) => whole.extend(bytes),
@@ -273,7 +280,7 @@ mod imp {
         }
         drop(stream);
         drop(IncomingBody::finish(body));
-        Ok(Response { status: response.status(), headers: response.headers().entries(), body: whole })
+        Ok(Response { status: response.status(), headers, body: whole })
     }
 }
 
