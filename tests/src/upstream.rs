@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 /// The largest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// A page is large enough for a guest that collects garbage to do so while it comes in.
+const PADDING: usize = 1 << 20;
+
 /// Listens on an address of its own until the test ends.
 pub struct Upstream {
     pub address: SocketAddr,
@@ -106,6 +109,7 @@ fn judge(head: &str) -> Result<(String, Value), String> {
             "alerts": [{ "id": "disk-db-1", "severity": "critical", "title": "/var is füll", "host": "db-1" }],
             "next": "page 2",
             "more": true,
+            "ignored": "x".repeat(PADDING),
         }),
         "/alerts?after=page%202" => json!({
             "alerts": [{ "id": "disk-db-2", "title": "/tmp was full", "host": "db-2", "resolved": true }],

@@ -219,7 +219,9 @@ fn fetches(host: &Watchkeeper, upstream: &Upstream) {
     ] {
         assert_eq!(first[key], value, "{key} of {first:#}");
     }
-    assert!(!host.log().contains(Upstream::TOKEN));
+    let log = host.log();
+    assert!(!log.contains("a poll failed"), "{log}");
+    assert!(!log.contains(Upstream::TOKEN));
 }
 
 /// Sorted, once the source has as many alerts as this.
