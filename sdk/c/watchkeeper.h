@@ -149,6 +149,34 @@ typedef struct {
     wk_pairs attributes; /* HTTP headers, names in lower case */
 } wk_payload;
 
+/* ---- HTTP, for plugins that export `poller` or have `asks: { http: [HOST] }` in plugin.yaml ---- */
+
+/* To a host that the plugin asks for (`asks` in plugin.yaml) and the operator grants (`allow_hosts` in the source's file).
+ *
+ * A value of the configuration that the operator wrote as `${NAME}` is a placeholder here; put it into a header, and the
+ * host puts in the secret as the request leaves. */
+typedef struct {
+    wk_text method;      /* in upper case; absent: GET */
+    wk_text url;         /* absolute, http or https */
+    wk_pairs query;      /* put behind the URL, encoded */
+    wk_pairs headers;    /* `host`, `content-length` and the connection's own are the host's to set */
+    wk_text body;        /* up to 16 MiB; absent: none */
+    uint64_t timeout_ms; /* 0: 20 seconds. The call's own deadline holds besides */
+} wk_request;
+
+typedef struct {
+    uint16_t status;
+    wk_pairs headers; /* names in lower case; values are any bytes */
+    wk_text body;     /* any bytes, up to 16 MiB */
+} wk_response;
+
+/* Sends it and waits for the whole answer; redirects aren't followed. The error is an unavailable one where there is no
+ * answer, and a failed one where the host isn't granted, or the request is none. A status that means failure is an answer. */
+wk_error *wk_send(const wk_request *request, wk_response *response);
+/* NULL where the status means success; else the error that it means: an unauthorized one for 401 and 403, an unavailable
+ * one (with retry-after, if there is one) for whatever else. */
+wk_error *wk_success(const wk_response *response);
+
 /* ---- configuration ---- */
 
 /* Refuses the first key that isn't known: wk_known_keys(config, WK("webhook_path"), WK("ignore")). */

@@ -26,6 +26,22 @@ export class Response {
         this.body = body;
     }
 
+    /**
+     * Itself where the status means success; else throws what the status means: `unauthorized` for 401 and 403, `unavailable` (with
+     * retry-after, if there is one) for whatever else.
+     */
+    success() {
+        if (this.status >= 200 && this.status <= 299) {
+            return this;
+        }
+        const answered = `the other side answered ${this.status}`;
+        if (this.status === 401 || this.status === 403) {
+            throw PluginError.unauthorized(answered);
+        }
+        const seconds = /^\d{1,9}$/.exec(this.header("retry-after") ?? "")?.[0];
+        throw PluginError.unavailable(answered, seconds === undefined ? null : Number(seconds) * 1000);
+    }
+
     header(name) {
         return this.headers.find(([key]) => key === name)?.[1] ?? null;
     }
@@ -39,7 +55,7 @@ export class Response {
     }
 }
 
-export const get = (url, headers = {}) => request("GET", url, { headers });
+export const get = (url, headers = {}, query = {}) => request("GET", url, { headers, query });
 
 export const post = (url, body, headers = {}) => request("POST", url, { headers, body });
 
@@ -47,29 +63,44 @@ export const post = (url, body, headers = {}) => request("POST", url, { headers,
  * One request, redirects not followed. Throws `unavailable` where there is no answer, and `failed` where the host isn't granted;
  * an answer of any status is an answer.
  */
-export function request(method, url, { headers = {}, body = null, timeoutMs = 20_000 } = {}) {
+export function request(method, url, { headers = {}, query = {}, body = null, timeoutMs = 20_000 } = {}) {
     if (wasi === null) {
         throw PluginError.failed("HTTP is for plugins that export `poller` or have `asks: { http: [HOST] }` in plugin.yaml");
     }
-    const parts = /^(https?):\/\/([^/?#\s]+)([^#\s]*)$/.exec(url);
-    if (parts === null) {
-        throw PluginError.failed(`${url}: no http:// or https:// URL`);
-    }
-    const what = `${method} ${parts[1]}://${parts[2]}`;
+    const target = place(url, query);
+    const what = `${method} ${target.scheme}://${target.authority}`;
     try {
-        return exchange(wasi, method, parts, headers, body, timeoutMs);
+        return exchange(wasi, method, target, headers, body, timeoutMs);
     } catch (error) {
         throw error instanceof PluginError ? error : refused(what, error);
     }
 }
 
-function exchange({ types, handler }, method, [, scheme, authority, rest], headers, body, timeoutMs) {
+/** Where a request goes, as wasi:http wants it. */
+export function place(url, query) {
+    const parts = /^(https?):\/\/([^/?#\s]+)([^#\s]*)(#\S*)?$/.exec(url);
+    if (parts === null) {
+        throw PluginError.failed(`${url}: no http:// or https:// URL`);
+    }
+    const [, scheme, authority, rest] = parts;
+    let path = rest.startsWith("/") ? rest : `/${rest}`;
+    for (const [name, value] of Object.entries(query)) {
+        path += `${path.includes("?") ? "&" : "?"}${percent(name)}=${percent(value)}`;
+    }
+    return { scheme, authority, path };
+}
+
+/** What RFC 3986 calls unreserved as it is, each other byte as `%XX`. */
+const percent = (text) =>
+    encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+
+function exchange({ types, handler }, method, { scheme, authority, path }, headers, body, timeoutMs) {
     const fields = Object.entries(headers).map(([name, value]) => [name, encode(value)]);
     const request = new types.OutgoingRequest(types.Fields.fromList(fields));
     request.setMethod(known.includes(method) ? { tag: method.toLowerCase() } : { tag: "other", val: method });
     request.setScheme({ tag: scheme.toUpperCase() });
     request.setAuthority(authority);
-    request.setPathWithQuery(rest.startsWith("/") ? rest : `/${rest}`);
+    request.setPathWithQuery(path);
     const options = new types.RequestOptions();
     options.setConnectTimeout(timeoutMs * NANOSECONDS);
     options.setFirstByteTimeout(timeoutMs * NANOSECONDS);
@@ -146,14 +177,13 @@ function joined(chunks, length) {
 /** What an import of WASI throws: an error around the contract's value. */
 const reason = (error) => error?.payload ?? error;
 
+/** The reason by the name that WASI has for it, in lower case: `connection-refused`. */
 function refused(what, error) {
     const code = reason(error);
-    const name = code?.tag ?? code?.message ?? String(code);
-    if (name === "HTTP-request-denied") {
-        return PluginError.failed(`${what}: the host is not granted; the operator can add it to allow_hosts in the source's file`);
-    }
-    const detail = typeof code?.val === "string" ? ` (${code.val})` : "";
-    return PluginError.unavailable(`${what}: ${name}${detail}`);
+    const name = String(code?.tag ?? code?.message ?? code).toLowerCase();
+    return name === "http-request-denied"
+        ? PluginError.failed(`${what}: not granted`)
+        : PluginError.unavailable(`${what}: ${name}`);
 }
 
 /** A text as UTF-8; bytes as they are. */

@@ -214,16 +214,23 @@ export namespace http {
         /** Names in lower case. */
         headers: [string, string][];
         body: Uint8Array;
+        /**
+         * Itself where the status means success; else throws `unauthorized` (401, 403) or `unavailable` (with retry-after, if there
+         * is one).
+         */
+        success(): Response;
         header(name: string): string | null;
         text(): string;
         json(): any;
     }
     interface Options {
         headers?: Record<string, string>;
+        /** Put behind the URL, encoded. */
+        query?: Record<string, string>;
         body?: string | Uint8Array | null;
         timeoutMs?: number;
     }
-    function get(url: string, headers?: Record<string, string>): Response;
+    function get(url: string, headers?: Record<string, string>, query?: Record<string, string>): Response;
     function post(url: string, body: string | Uint8Array, headers?: Record<string, string>): Response;
     /** Throws `unavailable` where there is no answer, `failed` where the host isn't granted. */
     function request(method: string, url: string, options?: Options): Response;

@@ -19,6 +19,7 @@ mod process;
 mod random;
 mod registry;
 mod setup;
+mod upstream;
 mod wait;
 
 pub use alertmanager::{Alertmanager, Routing};
@@ -32,6 +33,7 @@ pub use process::Ran;
 pub use random::Random;
 pub use registry::{Layout, Registry, Security, digest};
 pub use setup::{Setup, Site, guest_file, plugin_file};
+pub use upstream::Upstream;
 pub use wait::{PATIENCE, wait};
 
 /// What the sources of [`Setup::new`] want to be shown.

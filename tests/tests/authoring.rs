@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use watchkeeper_tests::payload::{firing, webhook};
-use watchkeeper_tests::{Ran, Setup, Site, TOKEN, client, not_run, wait};
+use watchkeeper_tests::{PATIENCE, Ran, Setup, Site, TOKEN, Upstream, Watchkeeper, client, not_run, wait};
 
 /// What a build may take that finds nothing compiled, or the host's compiling of a big component, on a machine that is busy
 /// with other tests.
@@ -68,8 +68,10 @@ fn author(lang: &str, tools: &[&str]) {
     for kind in &KINDS {
         let (project, file) = make(&site, lang, kind.name);
         exports(&site, &file, kind);
-        if kind.name == "source" {
-            reads_its_sample(&site, &project, &file);
+        match kind.name {
+            "source" => reads_its_sample(&site, &project, &file),
+            "poll" => fetches_its_samples(&site, &project, &file),
+            _ => {}
         }
     }
     serves(&site);
@@ -131,21 +133,106 @@ fn reads_its_sample(site: &Site, project: &Path, file: &Path) {
     assert_ne!(refused.code, Some(0));
 }
 
-/// A host with the plugin and the project's own example of a source takes the sample.
+/// The golden samples that come with the project, over mocked HTTP; one that isn't as expected is told, and so is a request that
+/// isn't mocked: in the same words in every language.
+fn fetches_its_samples(site: &Site, project: &Path, file: &Path) {
+    let samples = project.join("samples");
+    let unmocked = "secrets: { ALERTS_API_TOKEN: s3cret }\nhttp: []\n";
+    std::fs::write(samples.join("unmocked.mock.yaml"), unmocked).unwrap();
+    std::fs::write(samples.join("unmocked.expected.json"), "{}").unwrap();
+    let (file, folder) = (file.to_string_lossy(), samples.to_string_lossy());
+    let tested = site.run_within(&["plugin", "test", &file, "--samples", &folder, "--json"], BUILD);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    let tested = tested.json();
+    let tested = tested["samples"].as_array().unwrap();
+    assert_eq!(tested.len(), 6);
+    for sample in tested {
+        let difference = sample["difference"].as_str().unwrap_or_default();
+        match sample["sample"].as_str() {
+            Some("unmocked.mock.yaml") => {
+                let told =
+                    "GET https://api.example.com: destination-not-found; the host: no mocked answer fits";
+                assert!(difference.contains(told), "{difference}");
+            }
+            _ => assert_eq!(sample["ok"], true, "{sample:#}"),
+        }
+    }
+}
+
+/// A host with the plugins and the projects' own examples of sources takes the sample, and fetches from a server.
 fn serves(site: &Site) {
-    let project = site.folder().join("my-source");
-    let source = std::fs::read_to_string(project.join("source.yaml")).unwrap();
-    let component = std::fs::read(site.plugins_dir().join("my-source.wasm")).unwrap();
+    let component = |name: &str| std::fs::read(site.plugins_dir().join(name)).unwrap();
+    let source =
+        |project: &str| std::fs::read_to_string(site.folder().join(project).join("source.yaml")).unwrap();
+    let upstream = Upstream::start();
     let host = Setup::without_sources()
-        .plugin_bytes("my-source.wasm", component)
-        .source("my-source.yaml", &source)
+        .plugin_bytes("my-source.wasm", component("my-source.wasm"))
+        .source("my-source.yaml", &source("my-source"))
+        .plugin_bytes("my-poll.wasm", component("my-poll.wasm"))
+        // What an operator reads and edits counts, where there is such a file.
+        .plugin_bytes("my-poll.yaml", format!("asks: {{ http: ['{}'] }}\n", upstream.origin()))
+        .source("my-poll.yaml", &polled(&source("my-poll"), &upstream))
+        .env("ALERTS_API_TOKEN", Upstream::TOKEN)
         .start();
-    let sample = std::fs::read(project.join("samples/my-source.json")).unwrap();
+    let sample = std::fs::read(site.folder().join("my-source/samples/my-source.json")).unwrap();
     let answer = host.post_to("/alerts/my-source", sample);
     assert_eq!(answer.status, 200, "{answer:?}");
-    let mut ids: Vec<Value> = host.alerts_once_there_are(2).iter().map(|alert| alert["id"].clone()).collect();
-    ids.sort_by_key(Value::to_string);
-    assert_eq!(ids, ["disk-db-1", "disk-db-2"]);
+    assert_eq!(ids_once_there_are(&host, "my-source", 2), ["disk-db-1", "disk-db-2"]);
+    fetches(&host, &upstream);
+}
+
+/// The example, of the test's own upstream, and quicker.
+fn polled(example: &str, upstream: &Upstream) -> String {
+    let origin = upstream.origin();
+    let mut source = example.to_owned();
+    for (from, to) in [
+        ("poll_interval: 60", "poll_interval: 1"),
+        ("https://api.example.com/alerts", &format!("{origin}/alerts")),
+        ("[api.example.com]", &format!("['{origin}']")),
+    ] {
+        assert!(source.contains(from), "{from} isn't in\n{example}");
+        source = source.replace(from, to);
+    }
+    source
+}
+
+/// Page by page, each after the one before is stored, and from there on after the last; the secret is in the request, and
+/// nowhere else.
+fn fetches(host: &Watchkeeper, upstream: &Upstream) {
+    assert_eq!(ids_once_there_are(host, "my-poll", 2), ["disk-db-1", "disk-db-2"]);
+    let after_last = || upstream.asked().iter().filter(|asked| *asked == Upstream::AFTER_LAST).count();
+    wait("the last page's cursor is where it goes on, twice", PATIENCE, || (after_last() >= 2).then_some(()));
+    let asked = upstream.asked();
+    let mut pages = asked.clone();
+    // `check` asks for the first page, too, at any time.
+    pages.retain(|page| page != "/alerts");
+    assert_eq!(pages[0], "/alerts?after=page%202", "{asked:#?}");
+    assert!(pages[1..].iter().all(|page| page == Upstream::AFTER_LAST), "{asked:#?}");
+    let first =
+        host.alerts().into_iter().find(|alert| alert["source"] == "my-poll" && alert["id"] == "disk-db-1");
+    let first = first.unwrap();
+    for (key, value) in [
+        ("title", json!("/var is füll")),
+        ("severity", json!("critical")),
+        ("status", json!("firing")),
+        ("labels", json!({ "host": "db-1" })),
+    ] {
+        assert_eq!(first[key], value, "{key} of {first:#}");
+    }
+    let log = host.log();
+    assert!(!log.contains("a poll failed"), "{log}");
+    assert!(!log.contains(Upstream::TOKEN));
+}
+
+/// Sorted, once the source has as many alerts as this.
+fn ids_once_there_are(host: &Watchkeeper, source: &str, count: usize) -> Vec<String> {
+    wait(&format!("{count} alerts of {source} are stored"), PATIENCE, || {
+        let of_source = host.alerts().into_iter().filter(|alert| alert["source"] == source);
+        let mut ids: Vec<String> =
+            of_source.filter_map(|alert| alert["id"].as_str().map(str::to_owned)).collect();
+        ids.sort();
+        (ids.len() == count).then_some(ids)
+    })
 }
 
 /// The playbook looks at this machine's disks, and reports.

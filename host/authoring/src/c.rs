@@ -8,6 +8,7 @@ use crate::build::BuildError;
 use crate::component;
 use crate::project::Project;
 use crate::tools::{self, Tool};
+use crate::wasi_http;
 
 const ZIG: Tool =
     Tool { program: "zig", purpose: "compiles C to WebAssembly", install: "pip install ziglang==0.17.1" };
@@ -32,6 +33,7 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
                 .iter()
                 .map(|export| format!("-DWK_{}", export.as_str().replace('-', "_").to_uppercase())),
         )
+        .args(wasi_http::is_wanted(project).then_some("-DWK_HTTP"))
         .args(sources(&project.dir.join("src"))?)
         .args(sources(&project.sdk.join("src"))?)
         .args(sources(&bindings)?)
@@ -46,9 +48,13 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
 /// `plugin.h`, `plugin.c` and the object file with the component's type, for what the project exports.
 fn generate(project: &Project) -> Result<PathBuf, BuildError> {
     let wit = component::write_world(project)?;
-    let (mut resolve, world) = component::resolve_world(&wit)?;
+    let world = wasi_http::add_world(project, &wit, "wasi")?;
+    let (mut resolve, world) = component::resolve_world(&wit, world)?;
     let mut files = Files::default();
-    let mut generator = wit_bindgen_c::Opts::default().build();
+    // The types' names begin with the world's, and the SDK knows one.
+    let options =
+        wit_bindgen_c::Opts { rename_world: Some(component::WORLD.to_owned()), ..Default::default() };
+    let mut generator = options.build();
     generator
         .generate(&mut resolve, world, &mut files)
         .map_err(|error| BuildError::Component(format!("{}: {error:#}", wit.display())))?;

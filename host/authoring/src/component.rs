@@ -37,13 +37,13 @@ pub(crate) fn write_world(project: &Project) -> Result<PathBuf, BuildError> {
     Ok(folder)
 }
 
-/// The same, read.
-pub(crate) fn resolve_world(folder: &Path) -> Result<(Resolve, WorldId), BuildError> {
+/// A world of that folder, read.
+pub(crate) fn resolve_world(folder: &Path, world: &str) -> Result<(Resolve, WorldId), BuildError> {
     let wrong =
         |error: &dyn std::fmt::Display| BuildError::Component(format!("{}: {error:#}", folder.display()));
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(folder).map_err(|error| wrong(&error))?;
-    let world = resolve.select_world(&[package], Some(WORLD)).map_err(|error| wrong(&error))?;
+    let world = resolve.select_world(&[package], Some(world)).map_err(|error| wrong(&error))?;
     Ok((resolve, world))
 }
 

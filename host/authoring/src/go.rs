@@ -8,8 +8,10 @@ use wit_component::StringEncoding;
 
 use crate::build::BuildError;
 use crate::component;
+use crate::paused::with_paused_clocks;
 use crate::project::{Export, Project};
 use crate::tools::{self, Tool};
+use crate::wasi_http;
 
 const GO: Tool = Tool {
     program: "go",
@@ -21,7 +23,8 @@ const GO: Tool = Tool {
 pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
     let mut go = GO.on_path()?;
     let wit = component::write_world(project)?;
-    let folder = generate(project, &wit)?;
+    let world = wasi_http::add_world(project, &wit, "wasi")?;
+    let folder = generate(project, &wit, world)?;
     let module = project.scratch().join("module.wasm");
     go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"])
         .arg(&module)
@@ -31,13 +34,13 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         // Whatever else is needed is here: no other toolchain, no proxy, no workspace of the author's.
         .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", "-mod=mod"), ("GOWORK", "off")]);
     tools::run(&mut go)?;
-    embed(&wit, &module)?;
+    embed(&wit, world, &module)?;
     component::from_module(&module, out)
 }
 
 /// The module that is compiled: generated bindings, the SDK's glue to them, and the project.
-fn generate(project: &Project, wit: &Path) -> Result<PathBuf, BuildError> {
-    let (mut resolve, world) = component::resolve_world(wit)?;
+fn generate(project: &Project, wit: &Path, world: &str) -> Result<PathBuf, BuildError> {
+    let (mut resolve, world) = component::resolve_world(wit, world)?;
     let mut files = Files::default();
     let options = wit_bindgen_go::Opts { format: wit_bindgen_go::Format::False, ..Default::default() };
     options
@@ -47,12 +50,17 @@ fn generate(project: &Project, wit: &Path) -> Result<PathBuf, BuildError> {
     files.remove("go.mod");
     let module = module_of(project)?;
     files.push("go.mod", go_mod(project, &module).as_bytes());
-    let import = format!("package main\n\n// Registers the plugin.\nimport _ \"{module}\"\n");
-    files.push("plugin.go", import.as_bytes());
+    files.push("plugin.go", imports(project, &module).as_bytes());
     for (path, glue) in glue(project)? {
         files.push(&path, &glue);
     }
     component::write_files(&project.scratch().join("go"), &files)
+}
+
+/// Brings the plugin in, which registers itself, and what sends its requests.
+fn imports(project: &Project, module: &str) -> String {
+    let http = if wasi_http::is_wanted(project) { "import _ \"wit_component/http\"\n" } else { "" };
+    format!("package main\n\nimport _ \"{module}\"\n{http}")
 }
 
 /// What the project's go.mod calls it.
@@ -84,6 +92,9 @@ fn glue(project: &Project) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
     if project.exports.iter().any(|export| matches!(export, Export::PromptBuilder | Export::Playbook)) {
         packages.push("investigate".to_owned());
     }
+    if wasi_http::is_wanted(project) {
+        packages.push("http".to_owned());
+    }
     packages.extend(
         project
             .exports
@@ -99,11 +110,13 @@ fn glue(project: &Project) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
     packages.into_iter().map(read).collect()
 }
 
-/// The module gets the component's type, which C's object file brings along and Go has no place for.
-fn embed(wit: &Path, module: &Path) -> Result<(), BuildError> {
-    let (resolve, world) = component::resolve_world(wit)?;
+/// The module gets clocks that can stand still, and the component's type, which C's object file brings along and Go has no place for.
+fn embed(wit: &Path, world: &str, module: &Path) -> Result<(), BuildError> {
+    let (resolve, world) = component::resolve_world(wit, world)?;
     let unreadable = BuildError::io(format!("{}: can't be read", module.display()));
-    let mut bytes = std::fs::read(module).map_err(unreadable)?;
+    let bytes = std::fs::read(module).map_err(unreadable)?;
+    let mut bytes = with_paused_clocks(&bytes)
+        .map_err(|error| BuildError::Component(format!("{}: {error}", module.display())))?;
     wit_component::embed_component_metadata(&mut bytes, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| BuildError::Component(format!("{}: {error:#}", module.display())))?;
     std::fs::write(module, bytes).map_err(BuildError::io(format!("{}: can't be written", module.display())))

@@ -10,6 +10,7 @@ mod embedded;
 mod go;
 mod js;
 mod new;
+mod paused;
 mod project;
 mod python;
 mod rust;

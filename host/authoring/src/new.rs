@@ -94,7 +94,7 @@ fn plugin_yaml(request: &Request) -> String {
     };
     let asks = match request.kind {
         Kind::Poll => {
-            "# What the operator is asked to grant; nothing else can be reached.\n# asks: { http: [api.example.com] }\n"
+            "# What the operator is asked to grant; nothing else can be reached.\nasks: { http: [api.example.com] }\n"
         }
         _ => "",
     };

@@ -1,4 +1,5 @@
-//! The world of plugins that make HTTP requests: the project's own, and what the SDKs import of `wasi:http`.
+//! The world of plugins that make HTTP requests: the project's own, and what the SDKs import of `wasi:http`. Rust's SDK needs
+//! none, for its crate imports what is called.
 
 use std::path::Path;
 
@@ -72,7 +73,7 @@ mod tests {
             let folder = write_world(&project).expect("the contract");
             let world = add_world(&project, &folder, "wasi").expect("a folder to write in");
             assert_eq!(world != WORLD, http, "{project:?}");
-            let (resolve, _) = resolve_world(&folder).expect("WIT");
+            let (resolve, _) = resolve_world(&folder, world).expect("WIT");
             assert_eq!(resolve.package_names.keys().any(|name| name.namespace == "wasi"), http);
         }
     }

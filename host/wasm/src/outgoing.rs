@@ -331,8 +331,9 @@ fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>) {
             *response.body_mut() = clean.into();
         }
     }
-    // Of the body as it was.
-    response.headers_mut().remove(header::CONTENT_LENGTH);
+    // Of the body as it is now: a guest may make room for it.
+    let length = response.body().len();
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
 }
 
 /// `bytes` with each `from` made `to`; none where there is no `from` in it.

@@ -6,6 +6,7 @@
 
 /* `items` with room for one more. */
 void *wk_grow(void *items, size_t count, size_t *room, size_t size);
+void wk_receive_at(char *at, size_t size);
 void wk_call_is_over(void);
 void wk_keep_all(void);
 
@@ -17,5 +18,16 @@ struct wk_error {
     wk_text reason;
     uint64_t retry_after_ms;
 };
+
+/* Where a request goes, as wasi:http wants it. */
+typedef struct {
+    bool tls;
+    wk_text method;
+    wk_text authority;
+    wk_text path; /* with the query */
+    wk_text what; /* names it in errors */
+} wk_target;
+
+wk_error *wk_take_apart(const wk_request *request, wk_target *target);
 
 #endif

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from .error import Error
 from .types import Payload
 
-_URL = re.compile(r"(https?)://([^/?#\s]+)([^#\s]*)")
+_URL = re.compile(r"(https?)://([^/?#\s]+)([^#\s]*)(?:#\S*)?")
 
 
 @dataclass
@@ -19,6 +20,17 @@ class Response:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+
+    def success(self) -> "Response":
+        """Itself where the status means success; else raises what the status means: `unauthorized` for 401 and 403, `unavailable`
+        (with retry-after, if there is one) for whatever else."""
+        if 200 <= self.status <= 299:
+            return self
+        answered = f"the other side answered {self.status}"
+        if self.status in (401, 403):
+            raise Error.unauthorized(answered)
+        seconds = re.fullmatch(r"[0-9]{1,9}", self.header("retry-after") or "")
+        raise Error.unavailable(answered, int(seconds[0]) * 1000 if seconds else None)
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name), None)
@@ -59,8 +71,8 @@ def connect(send: Callable[[Request], Response]) -> None:
     _send = send
 
 
-def get(url: str, headers: dict[str, str] | None = None) -> Response:
-    return request("GET", url, headers)
+def get(url: str, headers: dict[str, str] | None = None, query: dict[str, str] | None = None) -> Response:
+    return request("GET", url, headers, query=query)
 
 
 def post(url: str, body: bytes | str, headers: dict[str, str] | None = None) -> Response:
@@ -73,13 +85,16 @@ def request(
     headers: dict[str, str] | None = None,
     body: bytes | str | None = None,
     timeout_ms: int = 20_000,
+    query: dict[str, str] | None = None,
 ) -> Response:
-    """One request, redirects not followed. Raises `unavailable` where there is no answer, and `failed` where the host isn't
+    """One request, redirects not followed; `query` is put behind the URL, encoded. Raises `unavailable` where there is no answer, and `failed` where the host isn't
     granted; an answer of any status is an answer."""
     parts = _URL.fullmatch(url)
     if parts is None:
         raise Error.failed(f"{url}: no http:// or https:// URL")
     scheme, authority, rest = parts.groups()
     path = rest if rest.startswith("/") else f"/{rest}"
+    for name, value in (query or {}).items():
+        path += f"{'&' if '?' in path else '?'}{quote(name, safe='')}={quote(value, safe='')}"
     body = body.encode() if isinstance(body, str) else body
     return _send(Request(method, scheme, authority, path, headers or {}, body, timeout_ms))

@@ -1,5 +1,7 @@
 """Sends requests over the component's imports of wasi:http. Only in a component that has them."""
 
+import re
+
 from componentize_py_types import Err
 from wit_world.imports import wasi_http_outgoing_handler_0_2_0 as handler
 from wit_world.imports import wasi_http_types_0_2_0 as types
@@ -82,10 +84,8 @@ def _read(response: types.IncomingResponse, what: str) -> Response:
 
 
 def _refused(what: str, code: object) -> Error:
+    """The reason by the name that WASI has for it, in lower case: `connection-refused`."""
     if isinstance(code, types.ErrorCode_HttpRequestDenied):
-        return Error.failed(
-            f"{what}: the host is not granted; the operator can add it to allow_hosts in the source's file"
-        )
+        return Error.failed(f"{what}: not granted")
     name = type(code).__name__.removeprefix("ErrorCode_").removeprefix("StreamError_")
-    detail = getattr(code, "value", None)
-    return Error.unavailable(f"{what}: {name} ({detail})" if isinstance(detail, str) else f"{what}: {name}")
+    return Error.unavailable(f"{what}: {re.sub(r'(?<!^)(?=[A-Z])', '-', name).lower()}")

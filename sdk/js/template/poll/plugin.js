@@ -1,4 +1,5 @@
-// Alerts that are fetched. Without a `url` in the source's file, this one only counts how often it was asked.
+// Alerts that are fetched: `GET url?after=cursor` answers `{"alerts": [{"id": "…", "title": "…"}], "next": "…", "more": false}`,
+// and `next` is the cursor from then on.
 
 import { Alert, Feed, PluginError, config, http, register } from "watchkeeper-sdk";
 
@@ -7,19 +8,25 @@ export class @Type@ {
     static config = {
         /** In seconds. */
         poll_interval: config.integer(60),
-        /** Answers `[{"id": "…", "title": "…"}]`. Its host goes into `asks` of plugin.yaml, for the operator to grant. */
-        url: config.text(""),
+        /** Its host goes into `asks` of plugin.yaml, for the operator to grant. */
+        url: config.text(),
+        /** `${NAME}` in the file is a placeholder here, which the host replaces in the request's header. */
+        token: config.text(""),
     };
 
     static configure(settings) {
         if (settings.poll_interval < 1) {
             throw PluginError.invalidConfig("poll_interval", "must be 1 or more");
         }
-        return [new @Type@(settings.url), Feed.poll(settings.poll_interval * 1000)];
+        if (!/^https?:\/\//.test(settings.url)) {
+            throw PluginError.invalidConfig("url", "must begin with http:// or https://");
+        }
+        return [new @Type@(settings.url, settings.token), Feed.poll(settings.poll_interval * 1000)];
     }
 
-    constructor(url) {
+    constructor(url, token) {
         this.url = url;
+        this.token = token;
     }
 
     /**
@@ -27,34 +34,48 @@ export class @Type@ {
      * acknowledged to the other side now.
      */
     fetch(cursor) {
-        const times = Number(cursor ?? 0) + 1;
-        const title = `@name@ was polled ${times} times`;
-        const heartbeat = new Alert("heartbeat", "info", "firing", title);
-        const alerts = this.url === "" ? [heartbeat] : this.ask().map(read);
-        return { alerts, cursor: String(times) };
+        const page = this.ask(cursor).json();
+        if (!Array.isArray(page?.alerts)) {
+            throw PluginError.invalidPayload("alerts: must be a list");
+        }
+        const alerts = page.alerts.map((given, at) => alert(given, `alerts[${at}]`));
+        const next = page.next ?? cursor;
+        if (next !== null && typeof next !== "string") {
+            throw PluginError.invalidPayload("next: must be a text");
+        }
+        return { alerts, cursor: next, more: page.more === true };
     }
 
-    /** Says whether the other side can be reached and takes the credentials. */
+    /** Whether the other side can be reached and takes the credentials. */
     check() {
-        if (this.url !== "") {
-            this.ask();
-        }
+        this.ask(null);
     }
 
-    ask() {
-        const response = http.get(this.url, { accept: "application/json" });
-        if (response.status === 401 || response.status === 403) {
-            throw PluginError.unauthorized(`${this.url} answered ${response.status}`);
+    ask(cursor) {
+        const headers = { accept: "application/json" };
+        if (this.token !== "") {
+            headers.authorization = `Bearer ${this.token}`;
         }
-        if (response.status !== 200) {
-            throw PluginError.unavailable(`${this.url} answered ${response.status}`);
-        }
-        return response.json();
+        const query = cursor === null ? {} : { after: cursor };
+        return http.get(this.url, headers, query).success();
     }
 }
 
-function read(given) {
-    return new Alert(given.id, "warning", "firing", given.title);
+/** One alert of the list; a mistake is named with its place. */
+function alert(given, at) {
+    const text = (key) => {
+        if (typeof given?.[key] !== "string") {
+            throw PluginError.invalidPayload(`${at}.${key}: must be a text`);
+        }
+        return given[key];
+    };
+    const severity = given?.severity ?? "warning";
+    if (!["info", "warning", "critical"].includes(severity)) {
+        throw PluginError.invalidPayload(`${at}.severity: must be info, warning or critical`);
+    }
+    const status = given?.resolved === true ? "resolved" : "firing";
+    const labels = typeof given?.host === "string" ? { host: given.host } : {};
+    return new Alert(text("id"), severity, status, text("title"), { labels });
 }
 
 register({ source: @Type@, poller: @Type@, health: @Type@ });

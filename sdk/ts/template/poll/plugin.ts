@@ -1,4 +1,5 @@
-// Alerts that are fetched. Without a `url` in the source's file, this one only counts how often it was asked.
+// Alerts that are fetched: `GET url?after=cursor` answers `{"alerts": [{"id": "…", "title": "…"}], "next": "…", "more": false}`,
+// and `next` is the cursor from then on.
 
 import { Alert, type Batch, Feed, PluginError, config, http, register } from "watchkeeper-sdk";
 
@@ -7,52 +8,74 @@ export class @Type@ {
     static config = {
         /** In seconds. */
         poll_interval: config.integer(60),
-        /** Answers `[{"id": "…", "title": "…"}]`. Its host goes into `asks` of plugin.yaml, for the operator to grant. */
-        url: config.text(""),
+        /** Its host goes into `asks` of plugin.yaml, for the operator to grant. */
+        url: config.text(),
+        /** `${NAME}` in the file is a placeholder here, which the host replaces in the request's header. */
+        token: config.text(""),
     };
 
     static configure(settings: config.Settings<typeof @Type@.config>): [@Type@, Feed] {
         if (settings.poll_interval < 1) {
             throw PluginError.invalidConfig("poll_interval", "must be 1 or more");
         }
-        return [new @Type@(settings.url), Feed.poll(settings.poll_interval * 1000)];
+        if (!/^https?:\/\//.test(settings.url)) {
+            throw PluginError.invalidConfig("url", "must begin with http:// or https://");
+        }
+        return [new @Type@(settings.url, settings.token), Feed.poll(settings.poll_interval * 1000)];
     }
 
-    constructor(private readonly url: string) {}
+    constructor(
+        private readonly url: string,
+        private readonly token: string,
+    ) {}
 
     /**
      * What is new since `cursor`. It is that of the last batch that is safely stored, so whatever it stands for may be
      * acknowledged to the other side now.
      */
     fetch(cursor: string | null): Batch {
-        const times = Number(cursor ?? 0) + 1;
-        const title = `@name@ was polled ${times} times`;
-        const heartbeat = new Alert("heartbeat", "info", "firing", title);
-        const alerts = this.url === "" ? [heartbeat] : this.ask().map(read);
-        return { alerts, cursor: String(times) };
+        const page = this.ask(cursor).json();
+        if (!Array.isArray(page?.alerts)) {
+            throw PluginError.invalidPayload("alerts: must be a list");
+        }
+        const alerts = page.alerts.map((given: unknown, at: number) => alert(given, `alerts[${at}]`));
+        const next = page.next ?? cursor;
+        if (next !== null && typeof next !== "string") {
+            throw PluginError.invalidPayload("next: must be a text");
+        }
+        return { alerts, cursor: next, more: page.more === true };
     }
 
-    /** Says whether the other side can be reached and takes the credentials. */
+    /** Whether the other side can be reached and takes the credentials. */
     check(): void {
-        if (this.url !== "") {
-            this.ask();
-        }
+        this.ask(null);
     }
 
-    private ask(): any[] {
-        const response = http.get(this.url, { accept: "application/json" });
-        if (response.status === 401 || response.status === 403) {
-            throw PluginError.unauthorized(`${this.url} answered ${response.status}`);
+    private ask(cursor: string | null): http.Response {
+        const headers: Record<string, string> = { accept: "application/json" };
+        if (this.token !== "") {
+            headers.authorization = `Bearer ${this.token}`;
         }
-        if (response.status !== 200) {
-            throw PluginError.unavailable(`${this.url} answered ${response.status}`);
-        }
-        return response.json();
+        const query: Record<string, string> = cursor === null ? {} : { after: cursor };
+        return http.get(this.url, headers, query).success();
     }
 }
 
-function read(given: any): Alert {
-    return new Alert(given.id, "warning", "firing", given.title);
+/** One alert of the list; a mistake is named with its place. */
+function alert(given: any, at: string): Alert {
+    const text = (key: string): string => {
+        if (typeof given?.[key] !== "string") {
+            throw PluginError.invalidPayload(`${at}.${key}: must be a text`);
+        }
+        return given[key];
+    };
+    const severity = given?.severity ?? "warning";
+    if (!["info", "warning", "critical"].includes(severity)) {
+        throw PluginError.invalidPayload(`${at}.severity: must be info, warning or critical`);
+    }
+    const status = given?.resolved === true ? "resolved" : "firing";
+    const labels: Record<string, string> = typeof given?.host === "string" ? { host: given.host } : {};
+    return new Alert(text("id"), severity, status, text("title"), { labels });
 }
 
 register({ source: @Type@, poller: @Type@, health: @Type@ });

@@ -60,14 +60,15 @@ struct Mock {
 }
 
 pub(super) fn run(runtime: &Runtime, options: &Options) -> Result<Ended> {
+    let began = Instant::now();
+    let registry = Registry::of_file(runtime, &options.file)?;
     match &options.payload {
-        Some(payload) => one(runtime, options, payload),
-        None => samples(runtime, options),
+        Some(payload) => one(&registry, options, payload),
+        None => samples(&registry, options, began.elapsed()),
     }
 }
 
-fn bind(runtime: &Runtime, options: &Options, mock: Option<Mock>) -> Result<Binding> {
-    let registry = Registry::of_file(runtime, &options.file)?;
+fn bind(registry: &Registry, options: &Options, mock: Option<Mock>) -> Result<Binding> {
     let kind = options.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let mut environment = Environment::of_process();
     for (name, value) in mock.iter().flat_map(|mock| &mock.secrets) {
@@ -79,7 +80,7 @@ fn bind(runtime: &Runtime, options: &Options, mock: Option<Mock>) -> Result<Bind
         spec.mock = Some(mock.http);
         spec.now = mock.now.map(|now| Duration::from_millis(now.as_millis()));
     }
-    crate::sources::bind_as(&file, spec, &registry).map_err(Into::into)
+    crate::sources::bind_as(&file, spec, registry).map_err(Into::into)
 }
 
 /// A source's file, whose `type` may be any: the plugin is the one that was named.
@@ -112,8 +113,8 @@ fn payload(options: &Options, file: &Path) -> Result<Payload> {
     Ok(Payload { body: body.into(), content_type: Some(options.content_type.clone()), attributes })
 }
 
-fn one(runtime: &Runtime, options: &Options, file: &Path) -> Result<Ended> {
-    let binding = bind(runtime, options, None)?;
+fn one(registry: &Registry, options: &Options, file: &Path) -> Result<Ended> {
+    let binding = bind(registry, options, None)?;
     let payload = payload(options, file)?;
     let started = Instant::now();
     let reading = binding.read_here(&payload);
@@ -142,7 +143,8 @@ struct Sampled {
     difference: Option<String>,
 }
 
-fn samples(runtime: &Runtime, options: &Options) -> Result<Ended> {
+/// `load` is what loading the plugin took.
+fn samples(registry: &Registry, options: &Options, load: Duration) -> Result<Ended> {
     let folder = &options.samples;
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .with_context(|| {
@@ -160,7 +162,7 @@ fn samples(runtime: &Runtime, options: &Options) -> Result<Ended> {
     }
     let mut sampled = Vec::new();
     for name in &names {
-        sampled.push(sample(runtime, options, name)?);
+        sampled.push(sample(registry, options, name)?);
     }
     let failed = sampled.iter().filter(|sample| sample.difference.is_some()).count();
     if options.output.json {
@@ -179,21 +181,21 @@ fn samples(runtime: &Runtime, options: &Options) -> Result<Ended> {
     }
     eprintln!("{} samples, {failed} wrong", sampled.len());
     if let Some(first) = names.iter().find(|name| !name.ends_with(".mock.yaml")) {
-        eprintln!("{}", timing(runtime, options, first)?);
+        eprintln!("{}", timing(registry, options, first, load)?);
     }
     Ok(if failed == 0 { Ended::Well } else { Ended::Badly })
 }
 
-fn sample(runtime: &Runtime, options: &Options, name: &str) -> Result<Sampled> {
+fn sample(registry: &Registry, options: &Options, name: &str) -> Result<Sampled> {
     let folder = &options.samples;
     let stem = name
         .strip_suffix(".mock.yaml")
         .or_else(|| name.rsplit_once('.').map(|(stem, _)| stem))
         .unwrap_or(name);
     let got = if name.ends_with(".mock.yaml") {
-        fetched(runtime, options, name)?
+        fetched(registry, options, name)?
     } else {
-        read(runtime, options, name)?
+        read(registry, options, name)?
     };
     let path = folder.join(format!("{stem}.expected.json"));
     if options.update {
@@ -210,8 +212,8 @@ fn sample(runtime: &Runtime, options: &Options, name: &str) -> Result<Sampled> {
     Ok(Sampled { name: name.to_owned(), difference })
 }
 
-fn read(runtime: &Runtime, options: &Options, name: &str) -> Result<Value> {
-    let binding = bind(runtime, options, None)?;
+fn read(registry: &Registry, options: &Options, name: &str) -> Result<Value> {
+    let binding = bind(registry, options, None)?;
     Ok(match binding.read_here(&payload(options, &options.samples.join(name))?) {
         Ok(Reading::Alerts(alerts)) => alerts.iter().map(alert_json).collect(),
         Ok(Reading::Reply(reply)) => {
@@ -221,14 +223,14 @@ fn read(runtime: &Runtime, options: &Options, name: &str) -> Result<Value> {
     })
 }
 
-fn fetched(runtime: &Runtime, options: &Options, name: &str) -> Result<Value> {
+fn fetched(registry: &Registry, options: &Options, name: &str) -> Result<Value> {
     let path = options.samples.join(name);
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
     let mock: Mock =
         serde_yaml::from_str(&text).with_context(|| format!("{}: is no mock", path.display()))?;
     let cursor = mock.cursor.clone();
-    let binding = bind(runtime, options, Some(mock))?;
+    let binding = bind(registry, options, Some(mock))?;
     if !matches!(binding.feed(), Some(Feed::Poll { .. })) {
         bail!("{}: mocks are for plugins that poll, and this one doesn't", path.display());
     }
@@ -248,7 +250,11 @@ fn error_json(error: &ReadError) -> Value {
         ReadError::Unavailable { .. } => "unavailable",
         ReadError::Failed(_) => "failed",
     };
-    json!({ "error": kind, "reason": error.to_string() })
+    let mut json = json!({ "error": kind, "reason": error.to_string() });
+    if let ReadError::Unavailable { retry_after_ms: Some(millis), .. } = error {
+        json["retry_after_ms"] = (*millis).into();
+    }
+    json
 }
 
 /// As the SDKs' golden samples have it: labels and annotations are objects, absent times are left out.
@@ -273,11 +279,11 @@ fn alert_json(alert: &RawAlert) -> Value {
     json
 }
 
-fn timing(runtime: &Runtime, options: &Options, name: &str) -> Result<String> {
+fn timing(registry: &Registry, options: &Options, name: &str, load: Duration) -> Result<String> {
     let payload = payload(options, &options.samples.join(name))?;
     let began = Instant::now();
-    let binding = bind(runtime, options, None)?;
-    let load = began.elapsed();
+    let binding = bind(registry, options, None)?;
+    let load = load + began.elapsed();
     let mut calls: Vec<Duration> = (0..CALLS)
         .map(|_| {
             let began = Instant::now();

@@ -34,25 +34,19 @@ func Unpin() {
 	held = held[:0]
 }
 
-// Collecting garbage, Go asks for the time. While the host asks for memory no import may be called, so the adapter then
-// answers with the time that it knows.
+// No import may be called in here. The build sees to it that Go's scheduler and collector, which ask for the time, do not.
 //
-//go:wasmimport wasi_snapshot_preview1 adapter_monotonic_clock_set_paused
-func pauseClock(paused bool)
-
 //go:wasmexport cabi_realloc
 func reallocate(old unsafe.Pointer, oldSize, align, size uintptr) unsafe.Pointer {
 	if !begun {
 		return allocateEarly(align, size)
 	}
-	pauseClock(true)
 	buffer := make([]uint64, (size+7)/8+1)
 	held = append(held, buffer)
 	fresh := unsafe.Pointer(unsafe.SliceData(buffer))
 	if old != nil {
 		copy(unsafe.Slice((*byte)(fresh), size), unsafe.Slice((*byte)(old), oldSize))
 	}
-	pauseClock(false)
 	return fresh
 }
 
@@ -64,4 +58,39 @@ func allocateEarly(align, size uintptr) unsafe.Pointer {
 	}
 	earlyUsed = from + size
 	return unsafe.Pointer(&early[from])
+}
+
+// Handle is the number by which the host knows something of its own, such as a request; none once it was handed back.
+type Handle struct{ number int32 }
+
+func MakeHandle(number int32) *Handle { return &Handle{number} }
+
+// Use answers the number, for a call that only borrows it.
+func (h *Handle) Use() int32 {
+	if h.number == 0 {
+		panic("it was handed back to the host before")
+	}
+	return h.number
+}
+
+// Take answers the number for a call that takes it over.
+func (h *Handle) Take() int32 {
+	number := h.Use()
+	h.number = 0
+	return number
+}
+
+// TakeOrNil is as Take, and 0 where there is nothing to take.
+func (h *Handle) TakeOrNil() int32 {
+	number := h.number
+	h.number = 0
+	return number
+}
+
+// Set gives back what was taken.
+func (h *Handle) Set(number int32) {
+	if h.number != 0 {
+		panic("it has a number")
+	}
+	h.number = number
 }

@@ -1,0 +1,10 @@
+/* What the other side answers, and how each alert is read. Each mistake is named with its place. */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include <watchkeeper.h>
+
+/* Without a `next` the cursor stays as it is. */
+wk_error *wire_batch(wk_text body, wk_batch *batch);
+
+#endif

@@ -1,0 +1,37 @@
+//! What the other side answers, and how each alert is read. Each mistake is named with its place.
+
+use serde_json::Value;
+use watchkeeper_sdk::{Alert, Batch, Error, Severity, Status};
+
+/// Without a `next` the cursor stays as it was before.
+pub(crate) fn batch(body: &[u8], before: Option<String>) -> Result<Batch, Error> {
+    let page: Value =
+        serde_json::from_slice(body).map_err(|error| Error::invalid_payload(format!("not JSON: {error}")))?;
+    let alerts = page["alerts"].as_array();
+    let alerts = alerts.ok_or_else(|| Error::invalid_payload("alerts: must be a list"))?;
+    let alerts = alerts.iter().enumerate().map(|(index, alert)| read(index, alert)).collect::<Result<_, _>>()?;
+    let cursor = match &page["next"] {
+        Value::Null => before,
+        Value::String(next) => Some(next.clone()),
+        _ => return Err(Error::invalid_payload("next: must be a text")),
+    };
+    Ok(Batch { alerts, cursor, more: page["more"] == true })
+}
+
+fn read(index: usize, alert: &Value) -> Result<Alert, Error> {
+    let wrong = |key: &str, what: &str| Error::invalid_payload(format!("alerts[{index}].{key}: {what}"));
+    let text = |key: &str| alert[key].as_str().ok_or_else(|| wrong(key, "must be a text"));
+    let severity = match &alert["severity"] {
+        Value::Null => Severity::Warning,
+        Value::String(word) if word == "info" => Severity::Info,
+        Value::String(word) if word == "warning" => Severity::Warning,
+        Value::String(word) if word == "critical" => Severity::Critical,
+        _ => return Err(wrong("severity", "must be info, warning or critical")),
+    };
+    let status = if alert["resolved"] == true { Status::Resolved } else { Status::Firing };
+    let mut read = Alert::new(text("id")?, severity, status, text("title")?);
+    if let Some(host) = alert["host"].as_str() {
+        read.labels.push(("host".to_owned(), host.to_owned()));
+    }
+    Ok(read)
+}
