@@ -66,8 +66,21 @@ impl Files {
 
     /// The pattern that denies this absolute path, if one does.
     pub fn denied_by(&self, path: &str) -> Option<&str> {
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let lower = path.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split('/').filter(|part| !part.is_empty()).collect();
         self.denied.iter().find(|pattern| pattern.covers(&parts)).map(|pattern| pattern.text.as_str())
+    }
+
+    /// Whether a pattern's last name covers this name, or one that it stands for: `id_rsa*` looks for what `id_*sa*` denies.
+    pub(super) fn names_secret(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let bare = lower.trim_matches('*');
+        let named = |last: &str| {
+            name_matches(last, &lower)
+                || (!bare.is_empty() && (name_matches(last, bare) || last.trim_matches('*') == bare))
+        };
+        let telling = |last: &&String| last.trim_matches('*').len() > 2;
+        self.denied.iter().filter_map(|pattern| pattern.parts.last()).filter(telling).any(|last| named(last))
     }
 
     /// The allowed directory that a path is in, the innermost if several are, and the path from there on (empty for the
@@ -141,7 +154,7 @@ fn covers(parts: &[String], path: &[&str]) -> bool {
         ("**", true) => !path.is_empty(),
         ("**", false) => (0..=path.len()).any(|skipped| covers(rest, &path[skipped..])),
         _ => match path.split_first() {
-            Some((name, below)) => name_matches(part, &name.to_ascii_lowercase()) && covers(rest, below),
+            Some((name, below)) => name_matches(part, name) && covers(rest, below),
             None => false,
         },
     }

@@ -5,6 +5,7 @@
 //! the string. Only this module can make an [`ApprovedCall`].
 
 mod files;
+mod languages;
 mod plan;
 mod policy;
 mod usage;

@@ -68,6 +68,8 @@ struct RuleText {
     subcommands: BTreeMap<String, UsageText>,
     #[serde(default)]
     bare: bool,
+    #[serde(default)]
+    needs: Vec<String>,
     // For ask and block: what narrows it down.
     #[serde(default)]
     with_flags: Vec<String>,
@@ -254,15 +256,16 @@ impl Rule {
             positionals: text.positionals.clone(),
             subcommands: text.subcommands.clone(),
             bare: text.bare,
+            needs: text.needs.clone(),
         };
         What::Uses { usage: Usage::new(&usage, style, problems), style }
     }
 
     fn signs(text: &RuleText, problems: &mut Vec<String>) -> What {
         let narrow = !text.flags.is_empty() || !text.positionals.is_empty() || !text.subcommands.is_empty();
-        if narrow || text.bare || text.flag_style.is_some() {
+        if narrow || text.bare || text.flag_style.is_some() || !text.needs.is_empty() {
             problems.push(
-                "`flags`, `positionals`, `subcommands`, `bare` and `flag_style` are for allow: an ask or block rule \
+                "`flags`, `positionals`, `subcommands`, `bare`, `needs` and `flag_style` are for allow: an ask or block rule \
                  matches broadly, by `with_flags` and `with_words`"
                     .to_owned(),
             );
