@@ -297,7 +297,7 @@ impl<'a> Walk<'a> {
     }
 
     fn value(&mut self, flag: &str, kind: &Kind, value: &str) -> Result<(), String> {
-        self.fit(kind, value, || format!("of the flag `{flag}`"))
+        self.fit(kind, value, || format!(" of the flag `{flag}`"))
     }
 
     fn fit(&mut self, kind: &Kind, word: &str, what: impl Fn() -> String) -> Result<(), String> {
@@ -307,11 +307,9 @@ impl<'a> Walk<'a> {
                 self.denied.get_or_insert(why);
                 Ok(())
             }
-            Fit::No(expected) => Err(format!(
-                "the value `{}` {} (it would have to be {expected})",
-                word.escape_debug(),
-                what()
-            )),
+            Fit::No(expected) => {
+                Err(format!("the value `{}`{} (it would have to be {expected})", word.escape_debug(), what()))
+            }
         }
     }
 

@@ -254,7 +254,7 @@ impl Kind {
             Kind::Language(language) => {
                 return match language.check(word, files) {
                     Ok(()) => Fit::Yes,
-                    Err(what) => Fit::No(format!("without {what}")),
+                    Err(what) => Fit::No(format!("one without {what}")),
                 };
             }
         };
