@@ -6,6 +6,7 @@
 
 mod files;
 mod languages;
+mod orders;
 mod plan;
 mod policy;
 mod usage;
@@ -19,9 +20,11 @@ use serde_json::Value;
 use crate::investigation::Call;
 
 pub use files::{Access, Files};
+pub use orders::{Approval, StandingOrders};
 pub use plan::{Command, Joint, NotAPlan, Pipeline, Plan, Stderr, Step};
-pub use policy::{Policy, PolicyError, PolicyFile};
+pub use policy::{Policy, PolicyAddition, PolicyError, PolicyFile};
 
+use orders::Texts;
 use usage::Match;
 
 /// The tools' names, as a call gives them.
@@ -77,6 +80,16 @@ impl Judgement {
         Self { verdict, reason: reason.into(), rule, approved: None }
     }
 
+    /// Never milder than the standing orders are with such a text.
+    fn at_least(self, policy: &Policy, texts: &Texts) -> Self {
+        match policy.at_least(texts) {
+            Some((verdict, rule, reason)) if verdict > self.verdict => {
+                Self::unless_allowed(verdict, reason, Some(rule.to_owned()))
+            }
+            _ => self,
+        }
+    }
+
     fn ask(reason: impl Into<String>) -> Self {
         Self::unless_allowed(Verdict::Ask, reason, None)
     }
@@ -117,6 +130,26 @@ impl ApprovedCall {
     }
 }
 
+/// A judgement with what it was made of, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    pub judgement: Judgement,
+    /// What would run; none if the call is no command, or one that isn't literal.
+    pub plan: Option<Plan>,
+    /// What the policy says of each command of the plan, in its order.
+    pub parts: Vec<Part>,
+}
+
+/// What the policy says of one command of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub command: Command,
+    pub verdict: Verdict,
+    pub effect: Effect,
+    pub reason: String,
+    pub rule: Option<String>,
+}
+
 /// The gate with its policy.
 pub struct Gate {
     policy: Policy,
@@ -132,6 +165,16 @@ impl Gate {
         judge(&self.policy, call)
     }
 
+    /// As [`Gate::judge`], with what the judgement was made of.
+    pub fn explain(&self, call: &Call) -> Explanation {
+        let command = call.tool == BASH;
+        let text = only_field(&call.input, "command").ok().filter(|_| command);
+        let plan = text.and_then(|text| Plan::parse(text).ok());
+        let commands = plan.iter().flat_map(Plan::commands);
+        let parts = commands.map(|command| Part::judge(&self.policy, command)).collect();
+        Explanation { judgement: self.judge(call), plan, parts }
+    }
+
     /// Which files may be read, for the tools that hold that against links.
     pub fn files(&self) -> &Files {
         self.policy.files()
@@ -139,13 +182,17 @@ impl Gate {
 }
 
 fn judge(policy: &Policy, call: &Call) -> Judgement {
+    if policy.orders().tool_is_barred(&call.tool) {
+        let reason = format!("the tool `{}` is none of the allowed tools", call.tool.escape_debug());
+        return Judgement::unless_allowed(Verdict::Block, reason, Some("allowed_tools".to_owned()));
+    }
     match call.tool.as_str() {
         BASH => match only_field(&call.input, "command") {
             Ok(command) => judge_command(policy, command),
             Err(reason) => Judgement::ask(reason),
         },
         READ_FILE | LIST_FILES => match only_field(&call.input, "path") {
-            Ok(path) => judge_path(policy, call.tool == READ_FILE, path),
+            Ok(path) => judge_path(policy, call.tool == READ_FILE, path).at_least(policy, &Texts::new([])),
             Err(reason) => Judgement::ask(reason),
         },
         other => {
@@ -190,10 +237,25 @@ fn judge_path(policy: &Policy, read: bool, path: &str) -> Judgement {
 }
 
 fn judge_command(policy: &Policy, text: &str) -> Judgement {
+    // What is too long for the parser isn't looked through for other texts either.
     let plan = match Plan::parse(text) {
         Ok(plan) => plan,
-        Err(error) => return Judgement::ask(format!("this is no plan of literal commands: {error}")),
+        Err(error) => {
+            let texts = if error.is_too_long() { Texts::new([]) } else { Texts::new([text]) };
+            let judged = Judgement::ask(format!("this is no plan of literal commands: {error}"));
+            return judged.at_least(policy, &texts);
+        }
     };
+    let unquoted: Vec<String> = match policy.looks_for_texts() {
+        true => plan.commands().map(|command| command.argv.join(" ")).collect(),
+        false => Vec::new(),
+    };
+    let texts =
+        Texts::new(unquoted.iter().map(String::as_str).chain(policy.looks_for_texts().then_some(text)));
+    judge_plan(policy, plan).at_least(policy, &texts)
+}
+
+fn judge_plan(policy: &Policy, plan: Plan) -> Judgement {
     let parts: Vec<Part> = plan.commands().map(|command| Part::judge(policy, command)).collect();
     let Some(strictest) = parts.iter().rev().max_by_key(|part| part.verdict) else {
         return Judgement::ask("there is no command");
@@ -222,21 +284,13 @@ fn joined<'a>(texts: impl Iterator<Item = Option<&'a str>>, separator: &str) -> 
     distinct.join(separator)
 }
 
-/// What the policy says of one command of a plan.
-struct Part {
-    verdict: Verdict,
-    effect: Effect,
-    reason: String,
-    rule: Option<String>,
-}
-
 impl Part {
     /// The strictest of the rules that match; where none does, ask, or block if only `denied_files` stands against it.
     fn judge(policy: &Policy, command: &Command) -> Self {
         let mut matched: Option<&policy::Rule> = None;
         let (mut denied, mut misfit) = (None, None);
         for rule in policy.rules_for(command) {
-            match rule.matches(command, policy.files()) {
+            match rule.fits(command, policy.files()) {
                 Match::Yes if matched.is_none_or(|known| known.verdict < rule.verdict) => {
                     matched = Some(rule)
                 }
@@ -248,6 +302,7 @@ impl Part {
         }
         match (matched, denied) {
             (Some(rule), _) => Self {
+                command: command.clone(),
                 verdict: rule.verdict,
                 effect: rule.effect,
                 reason: match rule.verdict {
@@ -257,6 +312,7 @@ impl Part {
                 rule: Some(rule.name.clone()),
             },
             (None, Some(why)) => Self {
+                command: command.clone(),
                 verdict: Verdict::Block,
                 effect: Effect::Change,
                 reason: format!("`{command}`: {why}"),
@@ -275,7 +331,7 @@ impl Part {
             }
             None => format!("`{command}`: no rule speaks of the program {program}"),
         };
-        Self { verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None }
+        Self { command: command.clone(), verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None }
     }
 }
 

@@ -66,6 +66,13 @@ pub struct NotAPlan {
     pub what: String,
 }
 
+impl NotAPlan {
+    /// Longer than what is looked at.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.at == MAX_BYTES
+    }
+}
+
 impl Plan {
     pub fn parse(text: &str) -> Result<Self, NotAPlan> {
         if text.len() > MAX_BYTES {
