@@ -46,6 +46,9 @@ const REFUSED: &[&str] = &[
     "patsplit",
 ];
 
+/// No diagnosis nests deeper, and what runs the program may not be made for more.
+const MAX_DEPTH: usize = 32;
+
 pub(super) fn program(text: &str) -> Result<(), String> {
     let mut reader = Reader { text, at: 0, last: Last::Start, open: Vec::new(), print: None };
     while reader.token()? {}
@@ -107,7 +110,8 @@ impl Reader<'_> {
             '0'..='9' => self.number(),
             '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number(),
             'a'..='z' | 'A'..='Z' | '_' => self.name()?,
-            '(' | '[' | '{' => self.opens(next, false),
+            '(' | '[' | '{' if self.open.len() < MAX_DEPTH => self.opens(next, false),
+            '(' | '[' | '{' => return Err("an awk program that is nested so deeply".to_owned()),
             ')' | ']' | '}' => self.closes(next)?,
             _ => self.operator()?,
         }

@@ -2,7 +2,13 @@
 
 use crate::gate::files::Files;
 
+/// What names may be long at most.
+const MAX_BYTES: usize = 255;
+
 pub(super) fn name(text: &str, files: &Files) -> Result<(), String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("a name of more than {MAX_BYTES} bytes"));
+    }
     let looks = text.split('/').any(|part| files.names_secret(part));
     if looks {
         Err(format!("a search for `{}`, which denied_files covers", text.escape_debug()))

@@ -3,6 +3,8 @@
 
 use super::regex_end;
 
+const MAX_DEPTH: usize = 16;
+
 pub(super) fn script(text: &str) -> Result<(), String> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     while reader.command()? {}
@@ -54,7 +56,7 @@ impl Reader<'_> {
         let Some(name) = self.peek() else { return Err("a sed address without a command".to_owned()) };
         self.at += 1;
         match name {
-            b'{' => {
+            b'{' if self.depth < MAX_DEPTH => {
                 self.depth += 1;
                 return Ok(true);
             }
