@@ -171,7 +171,11 @@ impl Gate {
         let text = only_field(&call.input, "command").ok().filter(|_| command);
         let plan = text.and_then(|text| Plan::parse(text).ok());
         let commands = plan.iter().flat_map(Plan::commands);
-        let parts = commands.map(|command| Part::judge(&self.policy, command)).collect();
+        let parts = commands.map(|command| {
+            let Opinion { verdict, effect, reason, rule } = Opinion::of(&self.policy, command);
+            Part { command: command.clone(), verdict, effect, reason, rule }
+        });
+        let parts = parts.collect();
         Explanation { judgement: self.judge(call), plan, parts }
     }
 
@@ -256,7 +260,7 @@ fn judge_command(policy: &Policy, text: &str) -> Judgement {
 }
 
 fn judge_plan(policy: &Policy, plan: Plan) -> Judgement {
-    let parts: Vec<Part> = plan.commands().map(|command| Part::judge(policy, command)).collect();
+    let parts: Vec<Opinion> = plan.commands().map(|command| Opinion::of(policy, command)).collect();
     let Some(strictest) = parts.iter().rev().max_by_key(|part| part.verdict) else {
         return Judgement::ask("there is no command");
     };
@@ -284,9 +288,17 @@ fn joined<'a>(texts: impl Iterator<Item = Option<&'a str>>, separator: &str) -> 
     distinct.join(separator)
 }
 
-impl Part {
+/// What the policy says of one command.
+struct Opinion {
+    verdict: Verdict,
+    effect: Effect,
+    reason: String,
+    rule: Option<String>,
+}
+
+impl Opinion {
     /// The strictest of the rules that match; where none does, ask, or block if only `denied_files` stands against it.
-    fn judge(policy: &Policy, command: &Command) -> Self {
+    fn of(policy: &Policy, command: &Command) -> Self {
         let mut matched: Option<&policy::Rule> = None;
         let (mut denied, mut misfit) = (None, None);
         for rule in policy.rules_for(command) {
@@ -302,7 +314,6 @@ impl Part {
         }
         match (matched, denied) {
             (Some(rule), _) => Self {
-                command: command.clone(),
                 verdict: rule.verdict,
                 effect: rule.effect,
                 reason: match rule.verdict {
@@ -312,7 +323,6 @@ impl Part {
                 rule: Some(rule.name.clone()),
             },
             (None, Some(why)) => Self {
-                command: command.clone(),
                 verdict: Verdict::Block,
                 effect: Effect::Change,
                 reason: format!("`{command}`: {why}"),
@@ -331,7 +341,7 @@ impl Part {
             }
             None => format!("`{command}`: no rule speaks of the program {program}"),
         };
-        Self { command: command.clone(), verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None }
+        Self { verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None }
     }
 }
 

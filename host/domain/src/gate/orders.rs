@@ -55,6 +55,15 @@ impl StandingOrders {
         }
     }
 
+    /// As texts are looked for; an empty one would be found everywhere.
+    pub(super) fn squeezed(mut self) -> Self {
+        squeeze(&mut self.blocked_commands);
+        if let Approval::Commands(list) = &mut self.require_human_approval {
+            squeeze(list);
+        }
+        self
+    }
+
     /// Whatever the rules say of it.
     pub(super) fn tool_is_barred(&self, tool: &str) -> bool {
         self.allowed_tools.as_ref().is_some_and(|allowed| !allowed.iter().any(|known| known == tool))
@@ -81,6 +90,11 @@ impl StandingOrders {
     }
 }
 
+pub(super) fn squeeze(list: &mut Vec<String>) {
+    list.iter_mut().for_each(|text| *text = squeezed(text));
+    list.retain(|text| !text.is_empty());
+}
+
 /// A command as it was written, and as its words are once the quotes are gone; blanks count as one.
 pub(super) struct Texts(Vec<String>);
 
@@ -89,15 +103,14 @@ impl Texts {
         Self(texts.into_iter().map(squeezed).collect())
     }
 
+    /// The first of these that occurs; each is [`squeezed`].
     pub(super) fn mention<'a>(&self, list: &'a [String]) -> Option<&'a str> {
-        let mentioned = |wanted: &&String| {
-            let wanted = squeezed(wanted);
-            !wanted.is_empty() && self.0.iter().any(|text| text.contains(&wanted))
-        };
+        let mentioned = |wanted: &&String| self.0.iter().any(|text| text.contains(wanted.as_str()));
         list.iter().find(mentioned).map(String::as_str)
     }
 }
 
-fn squeezed(text: &str) -> String {
+/// Blanks as one, and none around.
+pub(super) fn squeezed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::files::Files;
-use super::orders::{Confirm, StandingOrders, Texts};
+use super::orders::{Confirm, StandingOrders, Texts, squeeze};
 use super::plan::{Command, Plan};
 use super::usage::{FlagStyle, Match, PositionalText, Usage, UsageText};
 use super::value::KindText;
@@ -175,8 +175,9 @@ impl Policy {
         let allowed = orders.allowed_directories.as_ref().unwrap_or(&file.allowed_directories).clone();
         let files = Files::new(allowed, &file.denied_files, problems);
         let rules: Vec<Rule> = file.rules.iter().map(|text| Rule::new(text, problems)).collect();
-        let (index, blocked_commands) = (Index::new(&rules), file.blocked_commands.clone());
-        let policy = Self { files, blocked_commands, rules, index, orders, source: file };
+        let (index, mut blocked_commands) = (Index::new(&rules), file.blocked_commands.clone());
+        squeeze(&mut blocked_commands);
+        let policy = Self { files, blocked_commands, rules, index, orders: orders.squeezed(), source: file };
         policy.names_are_unique(problems);
         policy
     }

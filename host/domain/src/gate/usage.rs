@@ -273,8 +273,10 @@ impl<'a> Walk<'a> {
 
     /// `-abc`, `-abcVALUE`, `-abc VALUE`: the first that takes a value takes the rest.
     fn bundle(&mut self, word: &'a str, next: &mut impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let mut name = String::from("-");
         for (at, letter) in word.char_indices().skip(1) {
-            let name = format!("-{letter}");
+            name.truncate(1);
+            name.push(letter);
             let rest = &word[at + letter.len_utf8()..];
             match self.find(&name)? {
                 Takes::Nothing => {}
