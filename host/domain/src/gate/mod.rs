@@ -474,4 +474,162 @@ mod tests {
             assert!(judged.into_approved().is_none());
         }
     }
+
+    /// The policy of [`gate`], with a restart that a site may take upon itself.
+    fn policy() -> Policy {
+        let restart = |verdict: &str, more: Value| {
+            let mut rule = json!({"name": format!("restart-{verdict}"), "programs": ["systemctl"], "verdict": verdict,
+                "confirm": "restart", "justification": "j", "match": ["systemctl restart x"]});
+            for (key, value) in more.as_object().unwrap() {
+                rule[key] = value.clone();
+            }
+            rule
+        };
+        serde_json::from_value(json!({
+            "allowed_directories": ["/var/log"],
+            "blocked_commands": ["of=/dev/"],
+            "rules": [
+                {"name": "lists", "programs": ["ls"], "verdict": "allow", "effect": "read", "justification": "j",
+                    "positionals": [{"kind": "path"}], "match": ["ls"]},
+                {"name": "rm-r", "programs": ["rm"], "verdict": "block", "with_flags": ["-r"], "justification": "j", "match": ["rm -r x"]},
+                restart("ask", json!({"with_words": ["restart"]})),
+                restart("allow", json!({"effect": "change", "subcommands": {"restart": {"positionals": [{"kind": "word"}]}}})),
+            ],
+            "examples": {"allow": ["ls"], "ask": ["git status"], "block": ["rm -r x"]},
+        }))
+        .unwrap()
+    }
+
+    fn verdict(policy: &Policy, command: &str) -> Verdict {
+        let input = json!({ "command": command });
+        super::judge(policy, &Call { tool: BASH.to_owned(), input, purpose: String::new() }).verdict
+    }
+
+    #[test]
+    fn standing_orders_tighten_and_two_of_them_open_what_a_rule_says() {
+        let (allow, ask, block) = (Verdict::Allow, Verdict::Ask, Verdict::Block);
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let orders = StandingOrders::default;
+        for (orders, cases) in [
+            (
+                orders(),
+                &[
+                    ("ls", allow),
+                    ("systemctl restart x", ask),
+                    ("dd of=/dev/sda", block),
+                    ("x >'of=/dev/'", block),
+                ][..],
+            ),
+            (
+                StandingOrders { blocked_commands: texts(&["ls  /var/log", "mkfs", ""]), ..orders() },
+                &[
+                    ("ls", allow),
+                    ("'ls'  /var/lo\\g", block),
+                    ("ls; mkfs", block),
+                    ("mkfs $x", block),
+                    ("id", ask),
+                ],
+            ),
+            (
+                StandingOrders { require_human_approval: Approval::Always, ..orders() },
+                &[("ls", ask), ("rm -r x", block)],
+            ),
+            (
+                StandingOrders {
+                    require_human_approval: Approval::Commands(texts(&["ls /var"])),
+                    ..orders()
+                },
+                &[("ls", allow), ("ls /var/log", ask), ("rm -r /var", block)],
+            ),
+            (
+                StandingOrders { allowed_tools: Some(texts(&[READ_FILE])), ..orders() },
+                &[("ls", block), ("id", block)],
+            ),
+            (
+                StandingOrders { confirm_before_restart: false, ..orders() },
+                &[("systemctl restart x", allow), ("systemctl restart x y", ask), ("rm -r x", block)],
+            ),
+            (StandingOrders { confirm_before_delete: false, ..orders() }, &[("systemctl restart x", ask)]),
+            (
+                StandingOrders { allowed_directories: Some(texts(&["/srv/log"])), ..orders() },
+                &[("ls /srv/log", allow), ("ls /var/log", ask)],
+            ),
+        ] {
+            let policy = policy().under(orders.clone()).unwrap();
+            for (command, expected) in cases {
+                assert_eq!(verdict(&policy, command), *expected, "{command} under {orders:?}");
+            }
+        }
+        let relative = StandingOrders { allowed_directories: Some(texts(&["log"])), ..orders() };
+        assert!(policy().under(relative).is_err());
+    }
+
+    #[test]
+    fn a_site_adds_and_never_loosens() {
+        let rule = |name: &str, program: &str, verdict: &str, example: &str| {
+            let mut rule = json!({"name": name, "programs": [program], "verdict": verdict, "justification": "j", "match": [example]});
+            if verdict == "allow" {
+                rule["effect"] = json!("read");
+                rule["flags"] = json!({"-r": "none"});
+                rule["positionals"] = json!([{"kind": "word"}]);
+            }
+            rule
+        };
+        let with = |addition: Value| policy().with(serde_json::from_value(addition).unwrap());
+        let own = rule("own", "appctl", "allow", "appctl status");
+        let added =
+            with(json!({"rules": [own], "allowed_directories": ["/srv/app"], "denied_files": ["*.log"]}))
+                .unwrap();
+        for (command, expected) in [
+            ("appctl status", Verdict::Allow),
+            ("ls /srv/app", Verdict::Allow),
+            ("ls /var/log/x.log", Verdict::Block),
+            ("rm -r x", Verdict::Block),
+        ] {
+            assert_eq!(verdict(&added, command), expected, "{command}");
+        }
+        // Stricter than the policy's own examples is a site's right; milder is not.
+        assert_eq!(
+            verdict(&with(json!({"rules": [rule("no", "ls", "block", "ls")]})).unwrap(), "ls"),
+            Verdict::Block
+        );
+        for (addition, problem) in [
+            (json!({"rules": [rule("git", "git", "allow", "git status")]}), "`git status` is allow, not ask"),
+            (json!({"rules": [rule("rm", "rm", "allow", "rm -r x")]}), "is block all the same"),
+            (json!({"rules": [rule("lists", "id", "ask", "id")]}), "another has this name"),
+            (json!({"examples": {"allow": ["id"]}}), "`id` is ask, not allow"),
+            (json!({"allowed_directories": ["srv"]}), "no absolute path"),
+        ] {
+            let problems = with(addition.clone()).unwrap_err().problems;
+            assert!(problems.iter().any(|found| found.contains(problem)), "{addition}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_has_each_part_with_its_rule() {
+        let explain = |tool: &str, input: Value| {
+            gate().explain(&Call { tool: tool.to_owned(), input, purpose: String::new() })
+        };
+        let explained = explain(BASH, json!({"command": "ls | cat && 'kill' 1; id"}));
+        assert_eq!(explained.judgement.verdict, Verdict::Ask);
+        assert_eq!(explained.plan.unwrap().to_string(), "ls | cat && kill 1; id");
+        let parts: Vec<_> = explained
+            .parts
+            .iter()
+            .map(|part| (part.command.program(), part.verdict, part.rule.as_deref()))
+            .collect();
+        let (allow, ask) = (Verdict::Allow, Verdict::Ask);
+        let expected = [
+            ("ls", allow, Some("lists")),
+            ("cat", allow, Some("cats")),
+            ("kill", ask, Some("kills")),
+            ("id", ask, None),
+        ];
+        assert_eq!(parts, expected);
+        for explained in
+            [explain(BASH, json!({"command": "ls $x"})), explain(READ_FILE, json!({"path": "/var/log/x"}))]
+        {
+            assert!(explained.plan.is_none() && explained.parts.is_empty());
+        }
+    }
 }

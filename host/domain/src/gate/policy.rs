@@ -516,13 +516,13 @@ mod tests {
                 {"name": "one", "programs": ["/bin/ls", "l*"], "verdict": "allow", "effect": "read", "justification": "j",
                     "flags": {"x": "none"}, "with_words": ["a"], "match": ["ls"]},
                 {"name": "", "programs": ["*", "a*b"], "verdict": "block", "justification": "j", "match": ["ls"],
-                    "with_flags": ["r"], "flags": {"-x": "none"}},
+                    "with_flags": ["r"], "flags": {"-x": "none"}, "confirm": "restart"},
             ],
         }));
         let count = |text: &str| found.iter().filter(|problem| problem.contains(text)).count();
         assert_eq!(count("rule `one`"), 4 + 4 + 1, "{found:#?}");
-        assert_eq!(count("rule `(without a name)`"), 5, "{found:#?}");
-        assert_eq!(found.len(), 16, "{found:#?}");
+        assert_eq!(count("rule `(without a name)`"), 6, "{found:#?}");
+        assert_eq!(found.len(), 17, "{found:#?}");
     }
 
     #[test]
