@@ -282,6 +282,55 @@ fn the_gate_answers_a_line_for_a_line() {
 }
 
 #[test]
+fn a_command_is_explained_part_by_part() {
+    let site = Setup::new().prepare();
+    let command = "ps aux | awk '{print $2}' && systemctl restart nginx; rm -rf /x";
+    let explained = site.run(&["gate", "explain", command, "--json"]).well().json();
+    assert_eq!((&explained["verdict"], &explained["rule"]), (&json!("block"), &json!("removes-trees")));
+    assert_eq!(explained["plan"], json!(command));
+    let part = |at: usize| [&explained["parts"][at]["verdict"], &explained["parts"][at]["rule"]];
+    assert_eq!(part(0), [&json!("allow"), &json!("ps")]);
+    assert_eq!(part(1), [&json!("allow"), &json!("awk")]);
+    assert_eq!(part(2), [&json!("ask"), &json!("restarts")]);
+    assert_eq!(part(3), [&json!("block"), &json!("removes-trees")]);
+    let shown = site.run(&["gate", "explain", command]).well().stdout;
+    for line in [
+        "block [removes-trees]: ",
+        "   | awk '{print $2}'",
+        "  && systemctl restart nginx",
+        "ask [restarts]: ",
+    ] {
+        assert!(shown.contains(line), "should say `{line}`: {shown}");
+    }
+    let shown = site.run(&["gate", "explain", "ls $(id)"]).well().stdout;
+    assert!(shown.starts_with("ask: ") && shown.contains("an expansion `$`"), "{shown}");
+}
+
+#[test]
+fn a_sites_own_file_and_standing_orders_are_in_force() {
+    let rule = "rules:\n  - name: appctl\n    programs: [appctl]\n    verdict: allow\n    effect: read\n    \
+                justification: says how the app is\n    subcommands: { status: {} }\n    match: [appctl status]\n";
+    let orders = "investigation:\n  blocked_commands: [\"journalctl -k\"]\n  require_human_approval: [\"df -h\"]\n  \
+                  confirm_before_restart: false\n";
+    let setup = Setup::new().config("gate.site.yaml", rule).config("watchkeeper.yaml", orders);
+    let site = setup.prepare();
+    for (command, verdict, rule) in [
+        ("appctl status", "allow", "appctl"),
+        ("appctl stop", "ask", ""),
+        ("uptime", "allow", "uptime"),
+        ("journalctl  '-k'", "block", "blocked_commands"),
+        ("df -h", "ask", "require_human_approval"),
+        ("systemctl restart nginx", "allow", "restarts-unasked"),
+        ("systemctl stop nginx", "ask", "changes-services"),
+        ("systemctl stop auditd", "block", "disables-security-services"),
+    ] {
+        let explained = site.run(&["gate", "explain", command, "--json"]).well().json();
+        assert_eq!(explained["verdict"], verdict, "{command}: {explained:#}");
+        assert_eq!(explained["rule"].as_str().unwrap_or_default(), rule, "{command}: {explained:#}");
+    }
+}
+
+#[test]
 fn a_payload_can_be_tried_on_a_plugin() {
     let site = Setup::new().prepare();
     let plugin = plugin_file("prometheus");

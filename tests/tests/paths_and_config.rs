@@ -249,6 +249,30 @@ fn a_mistake_in_gate_yaml_stops_the_start_and_is_placed() {
 }
 
 #[test]
+fn a_mistake_in_gate_site_yaml_stops_the_start_and_is_placed() {
+    let rule = |programs: &str, example: &str| {
+        format!(
+            "rules:\n  - name: own\n    programs: [{programs}]\n    verdict: allow\n    effect: read\n    \
+             justification: j\n    positionals: [{{ kind: text, max: 9 }}]\n    match: [{example}]\n"
+        )
+    };
+    let table: [(String, &[&str]); 4] = [
+        ("rules: {\n".to_owned(), &["gate.site.yaml:1: rules"]),
+        (
+            "allowed_directoris: []\n".to_owned(),
+            &["gate.site.yaml:1", "allowed_directoris", "allowed_directories"],
+        ),
+        // It can't loosen what the policy blocks, nor what its examples say has to be asked.
+        (rule("reboot", "reboot"), &["gate.site.yaml", "rule `own`", "is block all the same"]),
+        (rule("git", "git clone x"), &["gate.site.yaml", "`git clone x` is allow, not ask"]),
+    ];
+    let mut complaints = Complaints::default();
+    for (text, words) in table {
+        check_refused_whole(&mut complaints, "gate.site.yaml", &text, words);
+    }
+}
+
+#[test]
 fn listening_beyond_loopback_needs_credentials() {
     let site =
         Setup::new().source("open.yaml", "name: open\ntype: prometheus\nwebhook_path: /open\n").prepare();

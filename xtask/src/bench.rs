@@ -18,7 +18,7 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(rows: &[String]) -> Result<()> {
-    let known = ["parse", "plugins", "start", "ingest", "extism"];
+    let known = ["gate", "parse", "plugins", "start", "ingest", "extism"];
     if let Some(unknown) = rows.iter().find(|row| !known.contains(&row.as_str())) {
         bail!("`{unknown}` is no row: there are {}", known.join(", "));
     }
@@ -28,6 +28,9 @@ pub(crate) fn run(rows: &[String]) -> Result<()> {
         return bench_extism::run();
     }
     run::build_all(Profile::Release)?;
+    if wanted("gate") {
+        execute("cargo", &["bench", "--locked", "--workspace", "--bench", "gate"])?;
+    }
     if wanted("parse") {
         execute("cargo", &["bench", "--locked", "--workspace", "--bench", "parse"])?;
     }

@@ -2,6 +2,7 @@
 //!
 //! This judges a path by its text. That no symlink leads elsewhere is held by the tool, when it opens the file.
 
+use std::collections::HashMap;
 use std::fmt;
 
 /// `allowed_directories` and `denied_files` of the policy, checked.
@@ -9,6 +10,10 @@ use std::fmt;
 pub struct Files {
     allowed: Vec<String>,
     denied: Vec<Pattern>,
+    /// Where in `denied` the patterns are of a name at any depth, of a path by its first name, and all others.
+    names: Vec<usize>,
+    below: HashMap<String, Vec<usize>>,
+    others: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +44,15 @@ impl Files {
                 None
             }
         });
-        Self { denied: denied.collect(), allowed }
+        let mut files = Self { denied: denied.collect(), allowed, ..Self::default() };
+        for (at, pattern) in files.denied.iter().enumerate() {
+            match &pattern.parts[..] {
+                [Name::Folders, _] => files.names.push(at),
+                [Name::Exactly(first), _, ..] => files.below.entry(first.clone()).or_default().push(at),
+                _ => files.others.push(at),
+            }
+        }
+        files
     }
 
     pub fn allowed_directories(&self) -> &[String] {
@@ -66,8 +79,26 @@ impl Files {
 
     /// The pattern that denies this absolute path, if one does.
     pub fn denied_by(&self, path: &str) -> Option<&str> {
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        self.denied.iter().find(|pattern| pattern.covers(&parts)).map(|pattern| pattern.text.as_str())
+        let lower = path.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split('/').filter(|part| !part.is_empty()).collect();
+        let first = parts.first().and_then(|first| self.below.get(*first));
+        let named = |at: &&usize| {
+            self.denied[**at].parts.last().is_some_and(|last| parts.iter().any(|part| last.is(part)))
+        };
+        let names = self.names.iter().find(named);
+        let mut others = first.into_iter().flatten().chain(&self.others);
+        let found = names.or_else(|| others.find(|at| covers(&self.denied[**at].parts, &parts)));
+        found.map(|at| self.denied[*at].text.as_str())
+    }
+
+    /// Whether a pattern's last name covers this name, or one that it stands for: `id_rsa*` looks for what `id_*sa*` denies.
+    pub(super) fn names_secret(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let bare = lower.trim_matches('*');
+        let named =
+            |last: &Name| last.is(&lower) || (!bare.is_empty() && (last.is(bare) || last.text() == bare));
+        let telling = |last: &&Name| last.text().len() > 2;
+        self.denied.iter().filter_map(|pattern| pattern.parts.last()).filter(telling).any(named)
     }
 
     /// The allowed directory that a path is in, the innermost if several are, and the path from there on (empty for the
@@ -102,7 +133,60 @@ fn is_within(path: &str, directory: &str) -> bool {
 #[derive(Clone, Debug, PartialEq)]
 struct Pattern {
     text: String,
-    parts: Vec<String>,
+    parts: Vec<Name>,
+}
+
+/// One name of a pattern, in lower case.
+#[derive(Clone, Debug, PartialEq)]
+enum Name {
+    /// `**`
+    Folders,
+    Exactly(String),
+    /// `text*`
+    Starts(String),
+    /// `*text`
+    Ends(String),
+    /// `*text*`
+    Holds(String),
+    /// With a `*` elsewhere.
+    Matches(String),
+}
+
+impl Name {
+    fn new(text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        if text == "**" {
+            return Name::Folders;
+        }
+        let bare = text.trim_matches('*').to_owned();
+        match (text.starts_with('*'), text.ends_with('*')) {
+            _ if bare.contains('*') || bare.is_empty() => Name::Matches(text),
+            (false, false) => Name::Exactly(bare),
+            (false, true) => Name::Starts(bare),
+            (true, false) => Name::Ends(bare),
+            (true, true) => Name::Holds(bare),
+        }
+    }
+
+    /// What it says beside `*`.
+    fn text(&self) -> &str {
+        match self {
+            Name::Folders => "",
+            Name::Exactly(text) | Name::Starts(text) | Name::Ends(text) | Name::Holds(text) => text,
+            Name::Matches(text) => text.trim_matches('*'),
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Name::Folders => true,
+            Name::Exactly(text) => name == text,
+            Name::Starts(text) => name.starts_with(text),
+            Name::Ends(text) => name.ends_with(text),
+            Name::Holds(text) => name.contains(text),
+            Name::Matches(text) => name_matches(text, name),
+        }
+    }
 }
 
 impl Pattern {
@@ -115,33 +199,30 @@ impl Pattern {
             None if text.contains('/') => text.to_owned(),
             None => format!("**/{text}"),
         };
-        let parts: Vec<String> = body.split('/').map(str::to_ascii_lowercase).collect();
-        let wild = |part: &String| part.contains("**") && part != "**";
-        if parts.iter().any(|part| matches!(part.as_str(), "" | "." | "..") || wild(part)) {
+        let parts: Vec<&str> = body.split('/').collect();
+        let wild = |part: &&str| part.contains("**") && **part != *"**";
+        if parts.iter().any(|part| matches!(*part, "" | "." | "..") || wild(part)) {
             return Err(format!(
                 "`{text}` is no pattern: write one like /etc/shadow, /proc/**/environ or *.pem"
             ));
         }
-        if parts.iter().all(|part| part == "**") {
+        if parts.iter().all(|part| *part == "**") {
             return Err(format!("`{text}` denies everything: leave `allowed_directories` empty instead"));
         }
-        Ok(Self { text: text.to_owned(), parts })
-    }
-
-    fn covers(&self, path: &[&str]) -> bool {
-        covers(&self.parts, path)
+        Ok(Self { text: text.to_owned(), parts: parts.into_iter().map(Name::new).collect() })
     }
 }
 
-fn covers(parts: &[String], path: &[&str]) -> bool {
-    let Some((part, rest)) = parts.split_first() else {
+/// Whether a path, in lower case, is what the names say or beneath it.
+fn covers(names: &[Name], path: &[&str]) -> bool {
+    let Some((name, rest)) = names.split_first() else {
         return true;
     };
-    match (part.as_str(), rest.is_empty()) {
-        ("**", true) => !path.is_empty(),
-        ("**", false) => (0..=path.len()).any(|skipped| covers(rest, &path[skipped..])),
+    match (name, rest.is_empty()) {
+        (Name::Folders, true) => !path.is_empty(),
+        (Name::Folders, false) => (0..=path.len()).any(|skipped| covers(rest, &path[skipped..])),
         _ => match path.split_first() {
-            Some((name, below)) => name_matches(part, &name.to_ascii_lowercase()) && covers(rest, below),
+            Some((first, below)) => name.is(first) && covers(rest, below),
             None => false,
         },
     }

@@ -5,6 +5,8 @@
 //! the string. Only this module can make an [`ApprovedCall`].
 
 mod files;
+mod languages;
+mod orders;
 mod plan;
 mod policy;
 mod usage;
@@ -18,9 +20,11 @@ use serde_json::Value;
 use crate::investigation::Call;
 
 pub use files::{Access, Files};
+pub use orders::{Approval, StandingOrders};
 pub use plan::{Command, Joint, NotAPlan, Pipeline, Plan, Stderr, Step};
-pub use policy::{Policy, PolicyError, PolicyFile};
+pub use policy::{Policy, PolicyAddition, PolicyError, PolicyFile};
 
+use orders::Texts;
 use usage::Match;
 
 /// The tools' names, as a call gives them.
@@ -76,6 +80,16 @@ impl Judgement {
         Self { verdict, reason: reason.into(), rule, approved: None }
     }
 
+    /// Never milder than the standing orders are with such a text.
+    fn at_least(self, policy: &Policy, texts: &Texts) -> Self {
+        match policy.at_least(texts) {
+            Some((verdict, rule, reason)) if verdict > self.verdict => {
+                Self::unless_allowed(verdict, reason, Some(rule.to_owned()))
+            }
+            _ => self,
+        }
+    }
+
     fn ask(reason: impl Into<String>) -> Self {
         Self::unless_allowed(Verdict::Ask, reason, None)
     }
@@ -116,6 +130,26 @@ impl ApprovedCall {
     }
 }
 
+/// A judgement with what it was made of, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    pub judgement: Judgement,
+    /// What would run; none if the call is no command, or one that isn't literal.
+    pub plan: Option<Plan>,
+    /// What the policy says of each command of the plan, in its order.
+    pub parts: Vec<Part>,
+}
+
+/// What the policy says of one command of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub command: Command,
+    pub verdict: Verdict,
+    pub effect: Effect,
+    pub reason: String,
+    pub rule: Option<String>,
+}
+
 /// The gate with its policy.
 pub struct Gate {
     policy: Policy,
@@ -131,6 +165,20 @@ impl Gate {
         judge(&self.policy, call)
     }
 
+    /// As [`Gate::judge`], with what the judgement was made of.
+    pub fn explain(&self, call: &Call) -> Explanation {
+        let command = call.tool == BASH;
+        let text = only_field(&call.input, "command").ok().filter(|_| command);
+        let plan = text.and_then(|text| Plan::parse(text).ok());
+        let commands = plan.iter().flat_map(Plan::commands);
+        let parts = commands.map(|command| {
+            let Opinion { verdict, effect, reason, rule } = Opinion::of(&self.policy, command);
+            Part { command: command.clone(), verdict, effect, reason, rule }
+        });
+        let parts = parts.collect();
+        Explanation { judgement: self.judge(call), plan, parts }
+    }
+
     /// Which files may be read, for the tools that hold that against links.
     pub fn files(&self) -> &Files {
         self.policy.files()
@@ -138,13 +186,17 @@ impl Gate {
 }
 
 fn judge(policy: &Policy, call: &Call) -> Judgement {
+    if policy.orders().tool_is_barred(&call.tool) {
+        let reason = format!("the tool `{}` is none of the allowed tools", call.tool.escape_debug());
+        return Judgement::unless_allowed(Verdict::Block, reason, Some("allowed_tools".to_owned()));
+    }
     match call.tool.as_str() {
         BASH => match only_field(&call.input, "command") {
             Ok(command) => judge_command(policy, command),
             Err(reason) => Judgement::ask(reason),
         },
         READ_FILE | LIST_FILES => match only_field(&call.input, "path") {
-            Ok(path) => judge_path(policy, call.tool == READ_FILE, path),
+            Ok(path) => judge_path(policy, call.tool == READ_FILE, path).at_least(policy, &Texts::new([])),
             Err(reason) => Judgement::ask(reason),
         },
         other => {
@@ -189,11 +241,26 @@ fn judge_path(policy: &Policy, read: bool, path: &str) -> Judgement {
 }
 
 fn judge_command(policy: &Policy, text: &str) -> Judgement {
+    // What is too long for the parser isn't looked through for other texts either.
     let plan = match Plan::parse(text) {
         Ok(plan) => plan,
-        Err(error) => return Judgement::ask(format!("this is no plan of literal commands: {error}")),
+        Err(error) => {
+            let texts = if error.is_too_long() { Texts::new([]) } else { Texts::new([text]) };
+            let judged = Judgement::ask(format!("this is no plan of literal commands: {error}"));
+            return judged.at_least(policy, &texts);
+        }
     };
-    let parts: Vec<Part> = plan.commands().map(|command| Part::judge(policy, command)).collect();
+    let unquoted: Vec<String> = match policy.looks_for_texts() {
+        true => plan.commands().map(|command| command.argv.join(" ")).collect(),
+        false => Vec::new(),
+    };
+    let texts =
+        Texts::new(unquoted.iter().map(String::as_str).chain(policy.looks_for_texts().then_some(text)));
+    judge_plan(policy, plan).at_least(policy, &texts)
+}
+
+fn judge_plan(policy: &Policy, plan: Plan) -> Judgement {
+    let parts: Vec<Opinion> = plan.commands().map(|command| Opinion::of(policy, command)).collect();
     let Some(strictest) = parts.iter().rev().max_by_key(|part| part.verdict) else {
         return Judgement::ask("there is no command");
     };
@@ -221,21 +288,21 @@ fn joined<'a>(texts: impl Iterator<Item = Option<&'a str>>, separator: &str) -> 
     distinct.join(separator)
 }
 
-/// What the policy says of one command of a plan.
-struct Part {
+/// What the policy says of one command.
+struct Opinion {
     verdict: Verdict,
     effect: Effect,
     reason: String,
     rule: Option<String>,
 }
 
-impl Part {
+impl Opinion {
     /// The strictest of the rules that match; where none does, ask, or block if only `denied_files` stands against it.
-    fn judge(policy: &Policy, command: &Command) -> Self {
+    fn of(policy: &Policy, command: &Command) -> Self {
         let mut matched: Option<&policy::Rule> = None;
         let (mut denied, mut misfit) = (None, None);
         for rule in policy.rules_for(command) {
-            match rule.matches(command, policy.files()) {
+            match rule.fits(command, policy.files()) {
                 Match::Yes if matched.is_none_or(|known| known.verdict < rule.verdict) => {
                     matched = Some(rule)
                 }
@@ -405,6 +472,164 @@ mod tests {
             let judged = judge(tool, input.clone());
             assert!(judged.verdict == Verdict::Ask && !judged.reason.is_empty(), "{tool} {input}");
             assert!(judged.into_approved().is_none());
+        }
+    }
+
+    /// The policy of [`gate`], with a restart that a site may take upon itself.
+    fn policy() -> Policy {
+        let restart = |verdict: &str, more: Value| {
+            let mut rule = json!({"name": format!("restart-{verdict}"), "programs": ["systemctl"], "verdict": verdict,
+                "confirm": "restart", "justification": "j", "match": ["systemctl restart x"]});
+            for (key, value) in more.as_object().unwrap() {
+                rule[key] = value.clone();
+            }
+            rule
+        };
+        serde_json::from_value(json!({
+            "allowed_directories": ["/var/log"],
+            "blocked_commands": ["of=/dev/"],
+            "rules": [
+                {"name": "lists", "programs": ["ls"], "verdict": "allow", "effect": "read", "justification": "j",
+                    "positionals": [{"kind": "path"}], "match": ["ls"]},
+                {"name": "rm-r", "programs": ["rm"], "verdict": "block", "with_flags": ["-r"], "justification": "j", "match": ["rm -r x"]},
+                restart("ask", json!({"with_words": ["restart"]})),
+                restart("allow", json!({"effect": "change", "subcommands": {"restart": {"positionals": [{"kind": "word"}]}}})),
+            ],
+            "examples": {"allow": ["ls"], "ask": ["git status"], "block": ["rm -r x"]},
+        }))
+        .unwrap()
+    }
+
+    fn verdict(policy: &Policy, command: &str) -> Verdict {
+        let input = json!({ "command": command });
+        super::judge(policy, &Call { tool: BASH.to_owned(), input, purpose: String::new() }).verdict
+    }
+
+    #[test]
+    fn standing_orders_tighten_and_two_of_them_open_what_a_rule_says() {
+        let (allow, ask, block) = (Verdict::Allow, Verdict::Ask, Verdict::Block);
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let orders = StandingOrders::default;
+        for (orders, cases) in [
+            (
+                orders(),
+                &[
+                    ("ls", allow),
+                    ("systemctl restart x", ask),
+                    ("dd of=/dev/sda", block),
+                    ("x >'of=/dev/'", block),
+                ][..],
+            ),
+            (
+                StandingOrders { blocked_commands: texts(&["ls  /var/log", "mkfs", ""]), ..orders() },
+                &[
+                    ("ls", allow),
+                    ("'ls'  /var/lo\\g", block),
+                    ("ls; mkfs", block),
+                    ("mkfs $x", block),
+                    ("id", ask),
+                ],
+            ),
+            (
+                StandingOrders { require_human_approval: Approval::Always, ..orders() },
+                &[("ls", ask), ("rm -r x", block)],
+            ),
+            (
+                StandingOrders {
+                    require_human_approval: Approval::Commands(texts(&["ls /var"])),
+                    ..orders()
+                },
+                &[("ls", allow), ("ls /var/log", ask), ("rm -r /var", block)],
+            ),
+            (
+                StandingOrders { allowed_tools: Some(texts(&[READ_FILE])), ..orders() },
+                &[("ls", block), ("id", block)],
+            ),
+            (
+                StandingOrders { confirm_before_restart: false, ..orders() },
+                &[("systemctl restart x", allow), ("systemctl restart x y", ask), ("rm -r x", block)],
+            ),
+            (StandingOrders { confirm_before_delete: false, ..orders() }, &[("systemctl restart x", ask)]),
+            (
+                StandingOrders { allowed_directories: Some(texts(&["/srv/log"])), ..orders() },
+                &[("ls /srv/log", allow), ("ls /var/log", ask)],
+            ),
+        ] {
+            let policy = policy().under(orders.clone()).unwrap();
+            for (command, expected) in cases {
+                assert_eq!(verdict(&policy, command), *expected, "{command} under {orders:?}");
+            }
+        }
+        let relative = StandingOrders { allowed_directories: Some(texts(&["log"])), ..orders() };
+        assert!(policy().under(relative).is_err());
+    }
+
+    #[test]
+    fn a_site_adds_and_never_loosens() {
+        let rule = |name: &str, program: &str, verdict: &str, example: &str| {
+            let mut rule = json!({"name": name, "programs": [program], "verdict": verdict, "justification": "j", "match": [example]});
+            if verdict == "allow" {
+                rule["effect"] = json!("read");
+                rule["flags"] = json!({"-r": "none"});
+                rule["positionals"] = json!([{"kind": "word"}]);
+            }
+            rule
+        };
+        let with = |addition: Value| policy().with(serde_json::from_value(addition).unwrap());
+        let own = rule("own", "appctl", "allow", "appctl status");
+        let added =
+            with(json!({"rules": [own], "allowed_directories": ["/srv/app"], "denied_files": ["*.log"]}))
+                .unwrap();
+        for (command, expected) in [
+            ("appctl status", Verdict::Allow),
+            ("ls /srv/app", Verdict::Allow),
+            ("ls /var/log/x.log", Verdict::Block),
+            ("rm -r x", Verdict::Block),
+        ] {
+            assert_eq!(verdict(&added, command), expected, "{command}");
+        }
+        // Stricter than the policy's own examples is a site's right; milder is not.
+        assert_eq!(
+            verdict(&with(json!({"rules": [rule("no", "ls", "block", "ls")]})).unwrap(), "ls"),
+            Verdict::Block
+        );
+        for (addition, problem) in [
+            (json!({"rules": [rule("git", "git", "allow", "git status")]}), "`git status` is allow, not ask"),
+            (json!({"rules": [rule("rm", "rm", "allow", "rm -r x")]}), "is block all the same"),
+            (json!({"rules": [rule("lists", "id", "ask", "id")]}), "another has this name"),
+            (json!({"examples": {"allow": ["id"]}}), "`id` is ask, not allow"),
+            (json!({"allowed_directories": ["srv"]}), "no absolute path"),
+        ] {
+            let problems = with(addition.clone()).unwrap_err().problems;
+            assert!(problems.iter().any(|found| found.contains(problem)), "{addition}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_has_each_part_with_its_rule() {
+        let explain = |tool: &str, input: Value| {
+            gate().explain(&Call { tool: tool.to_owned(), input, purpose: String::new() })
+        };
+        let explained = explain(BASH, json!({"command": "ls | cat && 'kill' 1; id"}));
+        assert_eq!(explained.judgement.verdict, Verdict::Ask);
+        assert_eq!(explained.plan.unwrap().to_string(), "ls | cat && kill 1; id");
+        let parts: Vec<_> = explained
+            .parts
+            .iter()
+            .map(|part| (part.command.program(), part.verdict, part.rule.as_deref()))
+            .collect();
+        let (allow, ask) = (Verdict::Allow, Verdict::Ask);
+        let expected = [
+            ("ls", allow, Some("lists")),
+            ("cat", allow, Some("cats")),
+            ("kill", ask, Some("kills")),
+            ("id", ask, None),
+        ];
+        assert_eq!(parts, expected);
+        for explained in
+            [explain(BASH, json!({"command": "ls $x"})), explain(READ_FILE, json!({"path": "/var/log/x"}))]
+        {
+            assert!(explained.plan.is_none() && explained.parts.is_empty());
         }
     }
 }

@@ -66,6 +66,13 @@ pub struct NotAPlan {
     pub what: String,
 }
 
+impl NotAPlan {
+    /// Longer than what is looked at.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.at == MAX_BYTES
+    }
+}
+
 impl Plan {
     pub fn parse(text: &str) -> Result<Self, NotAPlan> {
         if text.len() > MAX_BYTES {
@@ -215,6 +222,10 @@ impl Lexer<'_> {
                 Some('#') if at == start => {
                     return Err(refuse(at, "a comment `#`; quote it if it is meant literally"));
                 }
+                Some('!') if self.is_plain_mark() => {
+                    word.push('!');
+                    self.at += 1;
+                }
                 Some(next) => {
                     literal(at, next)?;
                     word.push(next);
@@ -222,6 +233,12 @@ impl Lexer<'_> {
                 }
             }
         }
+    }
+
+    /// A `!` before a blank or a `=` is itself even to a shell that keeps a history; where a command begins, it is refused
+    /// as no program's name.
+    fn is_plain_mark(&self) -> bool {
+        matches!(self.rest().as_bytes().get(1), Some(b' ' | b'\t' | b'='))
     }
 
     fn escaped(&mut self) -> Result<char, NotAPlan> {
@@ -294,14 +311,14 @@ fn literal(at: usize, next: char) -> Result<(), NotAPlan> {
 }
 
 /// A quoted character that a person who reads the plan sees as it is: no control character, and none of those that are
-/// invisible or turn the reading direction.
+/// invisible, look like a blank, or turn the reading direction.
 fn visible(at: usize, next: char) -> Result<char, NotAPlan> {
     let hidden = matches!(
         next,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}'
-            | '\u{feff}' | '\u{ffa0}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{a0}' | '\u{1680}' | '\u{205f}' | '\u{2800}' | '\u{3000}'
             | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
+            | '\u{2000}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
             | '\u{fe00}'..='\u{fe0f}'
@@ -563,6 +580,7 @@ mod tests {
             ("echo 'größer' \"→\"", &["echo", "größer", "→"]),
             ("echo %CPU a,b @x ^y ]", &["echo", "%CPU", "a,b", "@x", "^y", "]"]),
             (r"l\s -\l", &["ls", "-l"]),
+            ("find / ! -name x a!=b != c", &["find", "/", "!", "-name", "x", "a!=b", "!=", "c"]),
         ] {
             assert_eq!(words(text), expected, "{text}");
         }
@@ -650,6 +668,13 @@ mod tests {
             ("A+=b ls", 0),
             ("! ls", 0),
             ("ls !", 3),
+            ("ls !!", 3),
+            ("ls !$", 3),
+            ("ls a!b", 4),
+            ("ls !-1", 3),
+            ("ls !\nid", 3),
+            ("ls | ! id", 5),
+            ("!= ls", 0),
             ("# x", 0),
             ("ls # x", 3),
             ("ls;#x", 3),
@@ -709,6 +734,9 @@ mod tests {
             ("ls '\u{202e}x'", 4),
             ("ls '\u{200b}'", 4),
             ("ls '\u{85}'", 4),
+            ("ls '\u{a0}'", 4),
+            ("ls '\u{2800}'", 4),
+            ("ls '\u{2003}'", 4),
             ("2>&1 ls", 0),
             ("2>/dev/null", 0),
             ("ls \\é", 3),

@@ -3,13 +3,14 @@
 //! Invariant: a [`Policy`] exists only if nothing is wrong with it, its examples included. Every problem is reported at
 //! once, each with the rule it is in and what to write instead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::files::Files;
+use super::orders::{Confirm, StandingOrders, Texts, squeeze};
 use super::plan::{Command, Plan};
 use super::usage::{FlagStyle, Match, PositionalText, Usage, UsageText};
 use super::value::KindText;
@@ -21,7 +22,11 @@ use crate::investigation::Call;
 #[serde(try_from = "PolicyFile")]
 pub struct Policy {
     files: Files,
+    blocked_commands: Vec<String>,
     rules: Vec<Rule>,
+    index: Index,
+    orders: StandingOrders,
+    source: PolicyFile,
 }
 
 /// `config/gate.yaml` as it is written, unchecked.
@@ -32,8 +37,21 @@ pub struct PolicyFile {
     #[serde(default)]
     denied_files: Vec<String>,
     #[serde(default)]
+    blocked_commands: Vec<String>,
+    #[serde(default)]
     rules: Vec<RuleText>,
     #[serde(default)]
+    examples: Examples,
+}
+
+/// What a site adds to a policy, in a file of its own: as written, unchecked.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyAddition {
+    allowed_directories: Vec<String>,
+    denied_files: Vec<String>,
+    blocked_commands: Vec<String>,
+    rules: Vec<RuleText>,
     examples: Examples,
 }
 
@@ -57,6 +75,9 @@ struct RuleText {
     verdict: Verdict,
     effect: Option<Effect>,
     justification: String,
+    /// An ask rule with this is in force until the site takes the matter upon itself, an allow rule from then on.
+    #[serde(default)]
+    confirm: Option<Confirm>,
     // For allow: all that the program may be given.
     #[serde(default)]
     flag_style: Option<FlagStyle>,
@@ -68,11 +89,15 @@ struct RuleText {
     subcommands: BTreeMap<String, UsageText>,
     #[serde(default)]
     bare: bool,
+    #[serde(default)]
+    needs: Vec<String>,
     // For ask and block: what narrows it down.
     #[serde(default)]
     with_flags: Vec<String>,
     #[serde(default)]
     with_words: Vec<String>,
+    #[serde(default)]
+    with_objects: Vec<String>,
     #[serde(default, rename = "match")]
     matching: Vec<String>,
     #[serde(default)]
@@ -104,17 +129,57 @@ impl TryFrom<PolicyFile> for Policy {
 impl Policy {
     pub fn new(file: PolicyFile) -> Result<Self, PolicyError> {
         let mut problems = Vec::new();
-        let files = Files::new(file.allowed_directories, &file.denied_files, &mut problems);
-        let rules: Vec<Rule> = file.rules.iter().map(|text| Rule::new(text, &mut problems)).collect();
-        let policy = Self { files, rules };
-        policy.names_are_unique(&mut problems);
+        let policy = Self::build(file, StandingOrders::default(), &mut problems);
         // An example says nothing as long as the rules themselves are wrong.
         if problems.is_empty() {
-            let rules = policy.rules.iter().zip(&file.rules);
-            rules.for_each(|(rule, text)| policy.rule_examples_hold(rule, text, &mut problems));
-            policy.examples_hold(&file.examples, &mut problems);
+            policy
+                .source
+                .rules
+                .iter()
+                .enumerate()
+                .for_each(|(at, text)| policy.rule_examples_hold(at, text, &mut problems));
+            policy.examples_hold(&policy.source.examples, Verdict::eq, &mut problems);
         }
         if problems.is_empty() { Ok(policy) } else { Err(PolicyError { problems }) }
+    }
+
+    /// With what a site adds. It may tighten what it likes, and allow what no rule speaks of; what the policy's own examples
+    /// say has to be asked or blocked stays so.
+    pub fn with(self, addition: PolicyAddition) -> Result<Self, PolicyError> {
+        let (mut file, known) = (self.source, self.rules.len());
+        let examples = std::mem::take(&mut file.examples);
+        file.allowed_directories.extend(addition.allowed_directories);
+        file.denied_files.extend(addition.denied_files);
+        file.blocked_commands.extend(addition.blocked_commands);
+        file.rules.extend(addition.rules);
+        let mut problems = Vec::new();
+        let mut policy = Self::build(file, self.orders, &mut problems);
+        if problems.is_empty() {
+            let added = policy.source.rules.iter().enumerate().skip(known);
+            added.for_each(|(at, text)| policy.rule_examples_hold(at, text, &mut problems));
+            policy.examples_hold(&examples, Verdict::ge, &mut problems);
+            policy.examples_hold(&addition.examples, Verdict::eq, &mut problems);
+        }
+        policy.source.examples = examples;
+        if problems.is_empty() { Ok(policy) } else { Err(PolicyError { problems }) }
+    }
+
+    /// Under these orders.
+    pub fn under(self, orders: StandingOrders) -> Result<Self, PolicyError> {
+        let mut problems = Vec::new();
+        let policy = Self::build(self.source, orders, &mut problems);
+        if problems.is_empty() { Ok(policy) } else { Err(PolicyError { problems }) }
+    }
+
+    fn build(file: PolicyFile, orders: StandingOrders, problems: &mut Vec<String>) -> Self {
+        let allowed = orders.allowed_directories.as_ref().unwrap_or(&file.allowed_directories).clone();
+        let files = Files::new(allowed, &file.denied_files, problems);
+        let rules: Vec<Rule> = file.rules.iter().map(|text| Rule::new(text, problems)).collect();
+        let (index, mut blocked_commands) = (Index::new(&rules), file.blocked_commands.clone());
+        squeeze(&mut blocked_commands);
+        let policy = Self { files, blocked_commands, rules, index, orders: orders.squeezed(), source: file };
+        policy.names_are_unique(problems);
+        policy
     }
 
     /// The files that a call may look at, for the tools that open them.
@@ -122,8 +187,29 @@ impl Policy {
         &self.files
     }
 
+    pub(super) fn orders(&self) -> &StandingOrders {
+        &self.orders
+    }
+
+    /// Whether a command's text matters beside its plan.
+    pub(super) fn looks_for_texts(&self) -> bool {
+        !self.blocked_commands.is_empty() || self.orders != StandingOrders::default()
+    }
+
+    pub(super) fn at_least(&self, texts: &Texts) -> Option<(Verdict, &'static str, String)> {
+        match texts.mention(&self.blocked_commands) {
+            Some(found) => {
+                Some((Verdict::Block, "blocked_commands", format!("`{found}` is among the blocked commands")))
+            }
+            None => self.orders.at_least(texts),
+        }
+    }
+
     pub(super) fn rules_for<'a>(&'a self, command: &'a Command) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(|rule| rule.speaks_of(command.program()))
+        self.index
+            .rules_for(command.program())
+            .map(|at| &self.rules[at])
+            .filter(|rule| rule.is_in_force(&self.orders))
     }
 
     fn names_are_unique(&self, problems: &mut Vec<String>) {
@@ -135,14 +221,16 @@ impl Policy {
         }
     }
 
-    fn rule_examples_hold(&self, rule: &Rule, text: &RuleText, problems: &mut Vec<String>) {
+    fn rule_examples_hold(&self, at: usize, text: &RuleText, problems: &mut Vec<String>) {
+        let Some(rule) = self.rules.get(at) else { return };
+        // An allow rule that waits for the site to say so is tried as if it had.
+        let unasked = (rule.verdict == Verdict::Allow && rule.confirm.is_some()).then(|| self.unasked());
+        let policy = unasked.as_ref().unwrap_or(self);
         for example in &text.matching {
-            let judged = self.verdict_on(example);
+            let judged = policy.verdict_on(example);
             match Plan::parse(example) {
                 Err(error) => problems.push(rule.problem(format!("match `{example}` is no plan, {error}"))),
-                Ok(plan)
-                    if !plan.commands().any(|command| rule.matches(command, &self.files) == Match::Yes) =>
-                {
+                Ok(plan) if !rule.matches_any(&plan, &self.files) => {
                     problems
                         .push(rule.problem(format!("match `{example}` does not match: {}", judged.reason)));
                 }
@@ -154,16 +242,25 @@ impl Policy {
             }
         }
         for example in &text.not_match {
-            let matched = Plan::parse(example).is_ok_and(|plan| {
-                plan.commands().any(|command| rule.matches(command, &self.files) == Match::Yes)
-            });
-            if matched {
+            if Plan::parse(example).is_ok_and(|plan| rule.matches_any(&plan, &self.files)) {
                 problems.push(rule.problem(format!("not_match `{example}` matches: narrow the rule")));
             }
         }
     }
 
-    fn examples_hold(&self, examples: &Examples, problems: &mut Vec<String>) {
+    fn unasked(&self) -> Self {
+        let mut policy = self.clone();
+        policy.orders.confirm_before_restart = false;
+        policy.orders.confirm_before_delete = false;
+        policy
+    }
+
+    fn examples_hold(
+        &self,
+        examples: &Examples,
+        holds: impl Fn(&Verdict, &Verdict) -> bool,
+        problems: &mut Vec<String>,
+    ) {
         let lists = [
             (Verdict::Allow, &examples.allow),
             (Verdict::Ask, &examples.ask),
@@ -172,7 +269,7 @@ impl Policy {
         for (expected, list) in lists {
             for example in list {
                 let judged = self.verdict_on(example);
-                if judged.verdict != expected {
+                if !holds(&judged.verdict, &expected) {
                     problems.push(format!(
                         "examples: `{}` is {}, not {expected}: {}",
                         example.escape_debug(),
@@ -190,6 +287,41 @@ impl Policy {
     }
 }
 
+/// Which rules speak of a program, by its name: a policy has hundreds, a program a few.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    /// Narrow rules, which speak of the bare name alone, looked up in trusted folders.
+    narrow: HashMap<String, Vec<usize>>,
+    /// Broad ones, which speak of every path to it.
+    broad: HashMap<String, Vec<usize>>,
+    /// Beginnings of names.
+    starts: Vec<(String, usize)>,
+}
+
+impl Index {
+    fn new(rules: &[Rule]) -> Self {
+        let mut index = Self::default();
+        for (at, rule) in rules.iter().enumerate() {
+            for program in &rule.programs {
+                match (&rule.what, program.strip_suffix('*')) {
+                    (What::Uses { .. }, _) => index.narrow.entry(program.clone()).or_default().push(at),
+                    (What::Signs { .. }, None) => index.broad.entry(program.clone()).or_default().push(at),
+                    (What::Signs { .. }, Some(start)) => index.starts.push((start.to_owned(), at)),
+                }
+            }
+        }
+        index
+    }
+
+    fn rules_for(&self, program: &str) -> impl Iterator<Item = usize> {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let narrow = self.narrow.get(program).into_iter().flatten();
+        let broad = self.broad.get(name).into_iter().flatten();
+        let starts = self.starts.iter().filter(move |(start, _)| name.starts_with(start)).map(|(_, at)| at);
+        narrow.chain(broad).chain(starts).copied()
+    }
+}
+
 /// One rule, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
@@ -198,6 +330,7 @@ pub(super) struct Rule {
     pub(super) effect: Effect,
     pub(super) justification: String,
     programs: Vec<String>,
+    confirm: Option<Confirm>,
     what: What,
 }
 
@@ -205,8 +338,8 @@ pub(super) struct Rule {
 enum What {
     /// Narrow: these uses and no other.
     Uses { usage: Usage, style: FlagStyle },
-    /// Broad: the program with any of these flags, and any of these words, in whatever place and spelling.
-    Signs { flags: Vec<String>, words: Vec<String> },
+    /// Broad: the program with any of these flags, any of these words and any of these objects, in whatever place and spelling.
+    Signs { flags: Vec<String>, words: Vec<String>, objects: Vec<String> },
 }
 
 impl Rule {
@@ -223,6 +356,9 @@ impl Rule {
         if text.matching.is_empty() {
             found.push("no example: write at least one command under `match`".to_owned());
         }
+        if text.confirm.is_some() && text.verdict == Verdict::Block {
+            found.push("`confirm` is for ask and allow: what is blocked stays so".to_owned());
+        }
         check_programs(text, &mut found);
         let name =
             if text.name.trim().is_empty() { "(without a name)".to_owned() } else { text.name.clone() };
@@ -235,6 +371,7 @@ impl Rule {
             effect: text.effect.unwrap_or(Effect::Change),
             justification: text.justification.trim().to_owned(),
             programs: text.programs.clone(),
+            confirm: text.confirm,
             what,
         };
         problems.extend(found.into_iter().map(|problem| rule.problem(problem)));
@@ -242,9 +379,9 @@ impl Rule {
     }
 
     fn uses(text: &RuleText, problems: &mut Vec<String>) -> What {
-        if !text.with_flags.is_empty() || !text.with_words.is_empty() {
+        if !text.with_flags.is_empty() || !text.with_words.is_empty() || !text.with_objects.is_empty() {
             problems.push(
-                "`with_flags` and `with_words` are for ask and block: an allow rule lists `flags` and `positionals`"
+                "`with_flags`, `with_words` and `with_objects` are for ask and block: an allow rule lists `flags` and `positionals`"
                     .to_owned(),
             );
         }
@@ -254,15 +391,16 @@ impl Rule {
             positionals: text.positionals.clone(),
             subcommands: text.subcommands.clone(),
             bare: text.bare,
+            needs: text.needs.clone(),
         };
         What::Uses { usage: Usage::new(&usage, style, problems), style }
     }
 
     fn signs(text: &RuleText, problems: &mut Vec<String>) -> What {
         let narrow = !text.flags.is_empty() || !text.positionals.is_empty() || !text.subcommands.is_empty();
-        if narrow || text.bare || text.flag_style.is_some() {
+        if narrow || text.bare || text.flag_style.is_some() || !text.needs.is_empty() {
             problems.push(
-                "`flags`, `positionals`, `subcommands`, `bare` and `flag_style` are for allow: an ask or block rule \
+                "`flags`, `positionals`, `subcommands`, `bare`, `needs` and `flag_style` are for allow: an ask or block rule \
                  matches broadly, by `with_flags` and `with_words`"
                     .to_owned(),
             );
@@ -274,41 +412,42 @@ impl Rule {
         {
             problems.push(format!("with_flags: `{flag}` is no flag: write it with its `-` or `--`"));
         }
-        What::Signs { flags, words: text.with_words.clone() }
+        What::Signs { flags, words: text.with_words.clone(), objects: text.with_objects.clone() }
     }
 
     fn problem(&self, what: impl fmt::Display) -> String {
         format!("rule `{}`: {what}", self.name)
     }
 
-    /// A narrow rule speaks of the bare name alone, which is looked up in trusted folders; a broad one of every path to it.
-    fn speaks_of(&self, program: &str) -> bool {
-        match self.what {
-            What::Uses { .. } => self.programs.iter().any(|known| known == program),
-            What::Signs { .. } => {
-                let name = program.rsplit('/').next().unwrap_or(program);
-                self.programs.iter().any(|known| match known.strip_suffix('*') {
-                    Some(start) => name.starts_with(start),
-                    None => known == name,
-                })
-            }
+    /// What a site is asked before, until it says that it needn't be.
+    fn is_in_force(&self, orders: &StandingOrders) -> bool {
+        match (self.confirm, self.verdict) {
+            (None, _) => true,
+            (Some(what), Verdict::Allow) => !orders.confirms(what),
+            (Some(what), _) => orders.confirms(what),
         }
     }
 
-    pub(super) fn matches(&self, command: &Command, files: &Files) -> Match {
-        let Some((program, words)) = command.argv.split_first() else {
+    fn matches_any(&self, plan: &Plan, files: &Files) -> bool {
+        let own = Index::new(std::slice::from_ref(self));
+        plan.commands().any(|command| {
+            own.rules_for(command.program()).next().is_some() && self.fits(command, files) == Match::Yes
+        })
+    }
+
+    /// How a command of one of its programs fits.
+    pub(super) fn fits(&self, command: &Command, files: &Files) -> Match {
+        let Some((_, words)) = command.argv.split_first() else {
             return Match::No(String::new());
         };
-        if !self.speaks_of(program) {
-            return Match::No(format!("the program `{program}`"));
-        }
         match &self.what {
             What::Uses { usage, style } => usage.matches(words, *style, files),
-            What::Signs { flags, words: signs } => {
+            What::Signs { flags, words: signs, objects } => {
                 let flagged =
                     flags.is_empty() || words.iter().any(|word| flags.iter().any(|flag| may_be(word, flag)));
-                let named = signs.is_empty() || words.iter().any(|word| signs.contains(word));
-                if flagged && named { Match::Yes } else { Match::No(String::new()) }
+                let named =
+                    |signs: &[String]| signs.is_empty() || words.iter().any(|word| signs.contains(word));
+                if flagged && named(signs) && named(objects) { Match::Yes } else { Match::No(String::new()) }
             }
         }
     }
@@ -377,13 +516,13 @@ mod tests {
                 {"name": "one", "programs": ["/bin/ls", "l*"], "verdict": "allow", "effect": "read", "justification": "j",
                     "flags": {"x": "none"}, "with_words": ["a"], "match": ["ls"]},
                 {"name": "", "programs": ["*", "a*b"], "verdict": "block", "justification": "j", "match": ["ls"],
-                    "with_flags": ["r"], "flags": {"-x": "none"}},
+                    "with_flags": ["r"], "flags": {"-x": "none"}, "confirm": "restart"},
             ],
         }));
         let count = |text: &str| found.iter().filter(|problem| problem.contains(text)).count();
         assert_eq!(count("rule `one`"), 4 + 4 + 1, "{found:#?}");
-        assert_eq!(count("rule `(without a name)`"), 5, "{found:#?}");
-        assert_eq!(found.len(), 16, "{found:#?}");
+        assert_eq!(count("rule `(without a name)`"), 6, "{found:#?}");
+        assert_eq!(found.len(), 17, "{found:#?}");
     }
 
     #[test]

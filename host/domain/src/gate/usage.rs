@@ -25,6 +25,9 @@ pub(super) struct UsageText {
     /// It may also be used without a subcommand.
     #[serde(default)]
     pub(super) bare: bool,
+    /// Of each entry's spellings, at least one is given: what keeps the program from doing something else.
+    #[serde(default)]
+    pub(super) needs: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -50,6 +53,8 @@ pub(super) enum FlagStyle {
     Bundled,
     /// `-abc` is one flag of that name, as for find and ip.
     Whole,
+    /// There are no flags: every word is a positional, as for echo.
+    None,
 }
 
 /// A flag's spelling that stands for any number: `head -20`.
@@ -61,6 +66,7 @@ pub(super) struct Usage {
     positionals: Vec<Positional>,
     subcommands: BTreeMap<String, Usage>,
     bare: bool,
+    needs: Vec<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +108,9 @@ impl Usage {
         if !usage.subcommands.is_empty() && !usage.positionals.is_empty() {
             problems.push("`positionals` beside `subcommands`: move them into the subcommands".to_owned());
         }
+        for spellings in &text.needs {
+            usage.add_need(spellings, problems);
+        }
         if usage.subcommands.is_empty() && usage.bare {
             problems.push("`bare` without `subcommands`: leave it out".to_owned());
         }
@@ -125,6 +134,17 @@ impl Usage {
         }
     }
 
+    fn add_need(&mut self, spellings: &str, problems: &mut Vec<String>) {
+        let flags: Vec<String> = spellings.split_whitespace().map(str::to_owned).collect();
+        if let Some(unknown) = flags.iter().find(|flag| !self.flags.contains_key(*flag)) {
+            problems.push(format!("needs: `{unknown}` is none of the `flags` beside it: add it there"));
+        }
+        if flags.is_empty() {
+            problems.push("needs: an entry without a flag: leave it out".to_owned());
+        }
+        self.needs.push(flags);
+    }
+
     fn add_subcommands(
         &mut self,
         names: &str,
@@ -146,7 +166,14 @@ impl Usage {
 
     /// `words` are those behind the program's name.
     pub(super) fn matches(&self, words: &[String], style: FlagStyle, files: &Files) -> Match {
-        let mut walk = Walk { usages: vec![self], style, files, positionals: Vec::new(), denied: None };
+        let mut walk = Walk {
+            usages: vec![self],
+            style,
+            files,
+            seen: Vec::new(),
+            positionals: Vec::new(),
+            denied: None,
+        };
         match walk.all(words) {
             Err(why) => Match::No(why),
             Ok(()) => walk.denied.map_or(Match::Yes, Match::Denied),
@@ -163,6 +190,7 @@ fn misspelled(flag: &str, style: FlagStyle) -> Option<&'static str> {
     match (dashes, style) {
         (1, _) if flag == ANY_NUMBER || name.len() == 1 => None,
         (1, FlagStyle::Whole) | (2, _) => None,
+        (1, FlagStyle::None) => Some("`flag_style: none` means that there are no flags"),
         (1, FlagStyle::Bundled) => {
             Some("write `--` before a long name, or set `flag_style: whole` for this program")
         }
@@ -176,6 +204,8 @@ struct Walk<'a> {
     usages: Vec<&'a Usage>,
     style: FlagStyle,
     files: &'a Files,
+    /// The flags met, by the spelling in the rule.
+    seen: Vec<&'a str>,
     positionals: Vec<&'a str>,
     denied: Option<String>,
 }
@@ -186,6 +216,7 @@ impl<'a> Walk<'a> {
         let mut only_positionals = false;
         while let Some(word) = words.next() {
             match word {
+                _ if self.style == FlagStyle::None => self.positional(word)?,
                 "--" if !only_positionals => only_positionals = true,
                 _ if !only_positionals && word.len() > 1 && word.starts_with('-') => {
                     self.flag(word, &mut words)?
@@ -200,9 +231,18 @@ impl<'a> Walk<'a> {
         self.usages.last().copied()
     }
 
-    fn find(&self, flag: &str) -> Result<&'a Takes, String> {
-        let found = self.usages.iter().rev().find_map(|usage| usage.flags.get(flag));
-        found.ok_or_else(|| format!("the flag `{}`", flag.escape_debug()))
+    fn find(&mut self, flag: &str) -> Result<&'a Takes, String> {
+        let found = self.usages.iter().rev().find_map(|usage| usage.flags.get_key_value(flag));
+        let (name, takes) = found.ok_or_else(|| format!("the flag `{}`", flag.escape_debug()))?;
+        self.seen.push(name);
+        Ok(takes)
+    }
+
+    /// What a usage on the way here needs, and wasn't given.
+    fn lacks(&self) -> Option<&'a str> {
+        let mut needs = self.usages.iter().flat_map(|usage| &usage.needs);
+        let lacking = needs.find(|flags| !flags.iter().any(|flag| self.seen.contains(&flag.as_str())));
+        lacking.and_then(|flags| flags.first()).map(String::as_str)
     }
 
     fn flag(&mut self, word: &'a str, next: &mut impl Iterator<Item = &'a str>) -> Result<(), String> {
@@ -233,8 +273,10 @@ impl<'a> Walk<'a> {
 
     /// `-abc`, `-abcVALUE`, `-abc VALUE`: the first that takes a value takes the rest.
     fn bundle(&mut self, word: &'a str, next: &mut impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let mut name = String::from("-");
         for (at, letter) in word.char_indices().skip(1) {
-            let name = format!("-{letter}");
+            name.truncate(1);
+            name.push(letter);
             let rest = &word[at + letter.len_utf8()..];
             match self.find(&name)? {
                 Takes::Nothing => {}
@@ -257,7 +299,7 @@ impl<'a> Walk<'a> {
     }
 
     fn value(&mut self, flag: &str, kind: &Kind, value: &str) -> Result<(), String> {
-        self.fit(kind, value, || format!("of the flag `{flag}`"))
+        self.fit(kind, value, || format!(" of the flag `{flag}`"))
     }
 
     fn fit(&mut self, kind: &Kind, word: &str, what: impl Fn() -> String) -> Result<(), String> {
@@ -267,11 +309,9 @@ impl<'a> Walk<'a> {
                 self.denied.get_or_insert(why);
                 Ok(())
             }
-            Fit::No(expected) => Err(format!(
-                "the value `{}` {} (it would have to be {expected})",
-                word.escape_debug(),
-                what()
-            )),
+            Fit::No(expected) => {
+                Err(format!("the value `{}`{} (it would have to be {expected})", word.escape_debug(), what()))
+            }
         }
     }
 
@@ -291,6 +331,9 @@ impl<'a> Walk<'a> {
         let Some(usage) = self.usage() else { return Ok(()) };
         if !usage.subcommands.is_empty() && !usage.bare {
             return Err("a use without a subcommand".to_owned());
+        }
+        if let Some(flag) = self.lacks() {
+            return Err(format!("a use without the flag `{flag}`"));
         }
         let mut words = std::mem::take(&mut self.positionals).into_iter().peekable();
         for expected in &usage.positionals {
@@ -480,6 +523,26 @@ mod tests {
                 matches!(check(systemctl.clone(), FlagStyle::Bundled, command), Match::No(_)),
                 "{command}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_use_needs_is_given() {
+        let top =
+            json!({"flags": {"-b -c": "none", "-n --number": "number"}, "needs": ["-b", "-n --number"]});
+        for (command, fits) in [
+            ("-b -n1", true),
+            ("-bn 1", true),
+            ("-c --number=1 -b", true),
+            ("-b", false),
+            ("-n 1", false),
+            ("", false),
+        ] {
+            assert_eq!(check(top.clone(), FlagStyle::Bundled, command) == Match::Yes, fits, "{command}");
+        }
+        let echo = json!({"positionals": [{"kind": "text", "max": 2}]});
+        for (command, fits) in [("-n --x", true), ("-- a", true), ("a b c", false)] {
+            assert_eq!(check(echo.clone(), FlagStyle::None, command) == Match::Yes, fits, "{command}");
         }
     }
 

@@ -1,15 +1,19 @@
 //! What a word may be: the kinds that `config/gate.yaml` gives to a flag's value and to a positional.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use super::files::{Access, Files, is_normal};
+use super::languages::Language;
 
 /// A kind, as written in the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a kind: text, path, number, numbers, pid, word, words, a list of quoted words, or one of \
-    {list_of: […]}, {letters: …}, {starts_with: …}, {path_in: […]}; for a flag also none and {optional: kind}"
+    expecting = "a kind: text, path, number, numbers, pid, word, words, unit, field, address, interface, port, name, a list of quoted \
+    words, or one of {list_of: […]}, {letters: …}, {starts_with: …}, {path_in: […]}, {any_of: […]}, {one_of_kind: […]}, \
+    {up_to: …}, {language: …}; for a flag also none and {optional: kind}"
 )]
 pub(super) enum KindText {
     Named(Named),
@@ -28,6 +32,12 @@ pub(super) enum Named {
     Pid,
     Word,
     Words,
+    Unit,
+    Field,
+    Address,
+    Interface,
+    Port,
+    Name,
 }
 
 /// Exactly one of them is given.
@@ -38,6 +48,10 @@ pub(super) struct Shape {
     letters: Option<String>,
     starts_with: Option<String>,
     path_in: Option<Vec<String>>,
+    any_of: Option<Vec<KindText>>,
+    one_of_kind: Option<Vec<String>>,
+    up_to: Option<u32>,
+    language: Option<Language>,
     optional: Option<KindText>,
 }
 
@@ -75,6 +89,25 @@ pub(super) enum Kind {
     /// A word of nothing but these letters: `ps aux`.
     Letters(String),
     StartsWith(String),
+    /// Letters, digits and `_ . @ : \ -`, and `*` and `?` for any: what systemd matches units by.
+    Unit,
+    /// `_PID=1`, `SYSLOG_IDENTIFIER=sshd`: the journal's fields.
+    Field,
+    /// An address as numbers, with or without its prefix: `10.0.0.0/8`. A name would be asked of a name server.
+    Address,
+    /// A network interface's name: `eth0`, `eth0.100`, `br-12ab`.
+    Interface,
+    /// `8080/tcp`
+    Port,
+    /// What names an image or a data set, and no file: `team/app:1.2`.
+    Name,
+    AnyOf(Vec<Kind>),
+    /// `pod/web-0`: one of these, and its name.
+    OneOfKind(Vec<String>),
+    /// A whole number up to this.
+    UpTo(u32),
+    /// What a grammar in code permits.
+    Language(Language),
 }
 
 /// How a word fits a kind.
@@ -107,6 +140,10 @@ impl Shape {
             self.letters.is_some(),
             self.starts_with.is_some(),
             self.path_in.is_some(),
+            self.any_of.is_some(),
+            self.one_of_kind.is_some(),
+            self.up_to.is_some(),
+            self.language.is_some(),
             self.optional.is_some(),
         ];
         given.into_iter().filter(|given| *given).count()
@@ -137,12 +174,18 @@ impl Kind {
             Named::Pid => Kind::Pid,
             Named::Word => Kind::Word,
             Named::Words => Kind::Words,
+            Named::Unit => Kind::Unit,
+            Named::Field => Kind::Field,
+            Named::Address => Kind::Address,
+            Named::Interface => Kind::Interface,
+            Named::Port => Kind::Port,
+            Named::Name => Kind::Name,
         })
     }
 
     fn shaped(shape: &Shape) -> Result<Self, String> {
         if shape.given() != 1 {
-            return Err("write exactly one of list_of, letters, starts_with, path_in, optional".into());
+            return Err("write exactly one of list_of, letters, starts_with, path_in, any_of, one_of_kind, up_to, language, optional".into());
         }
         match shape {
             Shape { list_of: Some(words), .. } if !words.is_empty() => Ok(Kind::ListOf(words.clone())),
@@ -158,6 +201,12 @@ impl Kind {
                     None => Ok(Kind::PathIn(directories.clone())),
                 }
             }
+            Shape { any_of: Some(kinds), .. } if !kinds.is_empty() => {
+                Ok(Kind::AnyOf(kinds.iter().map(Kind::new).collect::<Result<_, _>>()?))
+            }
+            Shape { one_of_kind: Some(words), .. } if !words.is_empty() => Ok(Kind::OneOfKind(words.clone())),
+            Shape { up_to: Some(most), .. } => Ok(Kind::UpTo(*most)),
+            Shape { language: Some(language), .. } => Ok(Kind::Language(*language)),
             Shape { optional: Some(_), .. } => Err("only a flag's value can be optional".into()),
             _ => Err("it is empty and permits nothing: leave it out".into()),
         }
@@ -188,8 +237,42 @@ impl Kind {
             Kind::StartsWith(start) => {
                 (word.starts_with(start), format!("something that begins with {start}"))
             }
+            Kind::Unit => (is_unit(word), "a unit's name".to_owned()),
+            Kind::Field => (is_field(word), "a field of the journal with its value".to_owned()),
+            Kind::Address => (is_address(word), "an address in numbers".to_owned()),
+            Kind::Interface => (is_interface(word), "a network interface".to_owned()),
+            Kind::Port => (is_port(word), "a port with its protocol".to_owned()),
+            Kind::Name => (is_name(word), "a plain name".to_owned()),
+            Kind::AnyOf(kinds) => return Self::fit_any(kinds, word, files),
+            Kind::OneOfKind(kinds) => {
+                (is_one_of_kind(word, kinds), format!("one of {} with its name", kinds.join(" ")))
+            }
+            Kind::UpTo(most) => (
+                is_digits(word) && word.parse().is_ok_and(|number: u32| number <= *most),
+                format!("a number up to {most}"),
+            ),
+            Kind::Language(language) => {
+                return match language.check(word, files) {
+                    Ok(()) => Fit::Yes,
+                    Err(what) => Fit::No(format!("one without {what}")),
+                };
+            }
         };
         if fits { Fit::Yes } else { Fit::No(expected) }
+    }
+
+    /// The mildest of the answers.
+    fn fit_any(kinds: &[Kind], word: &str, files: &Files) -> Fit {
+        let mut expected = Vec::new();
+        let mut denied = None;
+        for kind in kinds {
+            match kind.fit(word, files) {
+                Fit::Yes => return Fit::Yes,
+                Fit::Denied(why) => denied = Some(why),
+                Fit::No(what) => expected.push(what),
+            }
+        }
+        denied.map_or_else(|| Fit::No(expected.join(", or ")), Fit::Denied)
     }
 }
 
@@ -236,6 +319,42 @@ fn is_word(word: &str) -> bool {
 /// A leading `-` would be a flag of its own to a program to which the value is optional.
 fn is_words(word: &str) -> bool {
     !word.starts_with('-') && word.split(',').all(|word| is_of(word, b"_.@:%+-"))
+}
+
+fn is_unit(word: &str) -> bool {
+    !word.starts_with('-') && is_of(word, b"_.@:\\*?-")
+}
+
+fn is_field(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    })
+}
+
+fn is_address(word: &str) -> bool {
+    let (address, prefix) = word.split_once('/').unwrap_or((word, "0"));
+    address.parse::<IpAddr>().is_ok() && is_digits(prefix) && prefix.parse::<u8>().is_ok()
+}
+
+/// Dots are for the number of a VLAN alone: nothing that could be the name of a host.
+fn is_interface(word: &str) -> bool {
+    let (name, vlan) = word.split_once('.').unwrap_or((word, "0"));
+    word.len() <= 15 && !name.starts_with('-') && is_of(name, b"_@:-") && is_digits(vlan)
+}
+
+fn is_port(word: &str) -> bool {
+    let port = word.strip_suffix("/tcp").or_else(|| word.strip_suffix("/udp"));
+    port.is_some_and(|port| is_digits(port) && port.parse::<u16>().is_ok())
+}
+
+fn is_name(word: &str) -> bool {
+    word.split('/').all(|part| is_word(part) && !part.starts_with('.'))
+}
+
+fn is_one_of_kind(word: &str, kinds: &[String]) -> bool {
+    word.split_once('/').is_some_and(|(kind, name)| kinds.iter().any(|known| known == kind) && is_word(name))
 }
 
 fn in_list(item: &str, words: &[String]) -> bool {
@@ -290,6 +409,32 @@ mod tests {
                 &["a", "/etc/passwd", "/var/log/../x", "", "--"],
             ),
             (json!({"path_in": ["/"]}), &["/", "/home/x"], &["home", "/..", "/a//b"]),
+            (json!("unit"), &["nginx*", "a@b.service"], &["", "-x", "a/b", "a b", "../x"]),
+            (
+                json!("field"),
+                &["_PID=1", "SYSLOG_IDENTIFIER=a b"],
+                &["", "=", "_PID", "pid=1", "/x=1", "1A=2"],
+            ),
+            (
+                json!("address"),
+                &["10.0.0.1", "10.0.0.0/8", "::1", "fe80::1/64"],
+                &["", "a", "10.0.0", "evil.example", "::1/"],
+            ),
+            (
+                json!("interface"),
+                &["eth0", "eth0.100", "br-1a", "veth1@if2"],
+                &["", "-x", "evil.example", "a/b", "eth0."],
+            ),
+            (json!("port"), &["8080/tcp", "53/udp"], &["8080", "/tcp", "x/tcp", "99999/tcp", "1/2/tcp"]),
+            (
+                json!("name"),
+                &["nginx:latest", "team/app@sha256:1", "tank/x"],
+                &["", "/x", "a/../b", "-x", "a//b", "a b"],
+            ),
+            (json!({"any_of": ["pid", ["x"]]}), &["1", "x"], &["", "y", "0"]),
+            (json!({"one_of_kind": ["pod"]}), &["pod/web-0"], &["pod", "pod/", "secret/x", "pod/a/b", "/x"]),
+            (json!({"up_to": 60}), &["0", "60"], &["61", "-1", "", "infinity", "1s", "99999999999"]),
+            (json!({"language": "sed"}), &["p"], &["w x"]),
         ];
         for (text, good, bad) in cases {
             let kind = kind(text);

@@ -1,21 +1,41 @@
-//! `watchkeeper gate`: calls in, verdicts out.
+//! `watchkeeper gate`: calls in, verdicts out; `gate explain`: one command, and why.
 
 use std::io::{BufRead, Write};
 
 use anyhow::Result;
-use clap::Args;
-use serde_json::json;
-use watchkeeper_domain::gate::{Gate, Verdict};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use watchkeeper_domain::gate::{BASH, Explanation, Gate, Joint, Part, Plan, Verdict};
 use watchkeeper_domain::investigation::Call;
 
 use super::{ConfigDir, Ended, Output};
 use crate::config::Environment;
+use crate::render::safe;
 
 /// The longest line; the gate's own limit for a command is far below it.
 const MAX_LINE: u64 = 1 << 20;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show a command's plan, and for each of its parts the verdict and the rule that gave it
+    Explain(Explain),
+}
+
+#[derive(Args)]
+struct Explain {
+    /// The command, as a brain would propose it
+    command: String,
     #[command(flatten)]
     config: ConfigDir,
     #[command(flatten)]
@@ -23,6 +43,9 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
+    if let Some(Command::Explain(options)) = &options.command {
+        return explain(options);
+    }
     let gate = options.config.load(&Environment::of_process())?.gate;
     let mut input = std::io::stdin().lock();
     let mut output = std::io::stdout().lock();
@@ -38,8 +61,7 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         if options.output.json {
             writeln!(output, "{}", json!({ "verdict": verdict, "reason": reason, "rule": rule }))?;
         } else {
-            let rule = rule.map(|rule| format!(" [{rule}]")).unwrap_or_default();
-            writeln!(output, "{verdict}{}: {}", crate::render::safe(&rule), crate::render::safe(&reason))?;
+            writeln!(output, "{}", sentence(verdict, &reason, rule.as_deref()))?;
         }
     }
 }
@@ -58,4 +80,62 @@ fn judge(gate: &Gate, line: &[u8]) -> (Verdict, String, Option<String>) {
             (Verdict::Block, reason, None)
         }
     }
+}
+
+fn sentence(verdict: Verdict, reason: &str, rule: Option<&str>) -> String {
+    let rule = rule.map(|rule| format!(" [{rule}]")).unwrap_or_default();
+    format!("{verdict}{}: {}", safe(&rule), safe(reason))
+}
+
+fn explain(options: &Explain) -> Result<Ended> {
+    let gate = options.config.load(&Environment::of_process())?.gate;
+    let input = json!({ "command": options.command });
+    let explanation = gate.explain(&Call { tool: BASH.to_owned(), input, purpose: String::new() });
+    let mut output = std::io::stdout().lock();
+    if options.output.json {
+        writeln!(output, "{:#}", as_json(&explanation))?;
+        return Ok(Ended::Well);
+    }
+    let Explanation { judgement, plan, parts } = &explanation;
+    writeln!(output, "{}", sentence(judgement.verdict, &judgement.reason, judgement.rule.as_deref()))?;
+    let joints = plan.iter().flat_map(joints);
+    for (joint, part) in joints.zip(parts) {
+        writeln!(output, "\n  {joint:>2} {}", safe(&part.command.to_string()))?;
+        writeln!(output, "     {}", sentence(part.verdict, &part.reason, part.rule.as_deref()))?;
+    }
+    Ok(Ended::Well)
+}
+
+/// What stands before each command of a plan.
+fn joints(plan: &Plan) -> impl Iterator<Item = &'static str> {
+    plan.steps.iter().enumerate().flat_map(|(number, step)| {
+        let first = match step.joint {
+            _ if number == 0 => "",
+            Joint::Then => ";",
+            Joint::And => "&&",
+            Joint::Or => "||",
+        };
+        (0..step.pipeline.commands.len()).map(move |at| if at == 0 { first } else { "|" })
+    })
+}
+
+fn as_json(explanation: &Explanation) -> Value {
+    let part = |part: &Part| {
+        json!({
+            "command": part.command.to_string(),
+            "argv": part.command.argv,
+            "verdict": part.verdict,
+            "effect": part.effect,
+            "reason": part.reason,
+            "rule": part.rule,
+        })
+    };
+    let Explanation { judgement, plan, parts } = explanation;
+    json!({
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+        "rule": judgement.rule,
+        "plan": plan.as_ref().map(Plan::to_string),
+        "parts": parts.iter().map(part).collect::<Vec<_>>(),
+    })
 }

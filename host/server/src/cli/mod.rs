@@ -53,7 +53,7 @@ enum Command {
     Investigations(list::InvestigationsOptions),
     /// Investigate an incident now, and show it
     Investigate(investigate::Options),
-    /// Judge calls, one JSON object a line: {"tool": "bash", "input": {"command": "…"}}
+    /// Judge calls, one JSON object a line: {"tool": "bash", "input": {"command": "…"}}; or explain one command
     Gate(gate::Options),
     /// Read dead letters again, once their plugin is mended
     Replay(replay::Options),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 use watchkeeper_domain::Severity;
+use watchkeeper_domain::gate::{Approval, StandingOrders};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::Budget;
 
@@ -54,6 +55,20 @@ pub struct Investigation {
     escalate_on_multiple_errors: u32,
     pub max_concurrent: usize,
     max_queued: u32,
+    allowed_tools: Option<Vec<String>>,
+    blocked_commands: Vec<String>,
+    allowed_directories: Option<Vec<String>>,
+    require_human_approval: RequireHumanApproval,
+    confirm_before_restart: bool,
+    confirm_before_delete: bool,
+}
+
+/// Of no call, of all, or of commands in which one of these texts occurs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "true, false, or a list of texts such as [\"systemctl restart\"]")]
+enum RequireHumanApproval {
+    Always(bool),
+    Commands(Vec<String>),
 }
 
 impl Default for Server {
@@ -84,6 +99,12 @@ impl Default for Investigation {
             escalate_on_multiple_errors: budget.escalate_on_multiple_errors,
             max_concurrent: 5,
             max_queued: 1000,
+            allowed_tools: None,
+            blocked_commands: Vec::new(),
+            allowed_directories: None,
+            require_human_approval: RequireHumanApproval::Always(false),
+            confirm_before_restart: true,
+            confirm_before_delete: true,
         }
     }
 }
@@ -140,6 +161,23 @@ impl HostConfig {
             max_duration: self.investigation.max_duration,
             escalate_on_confidence_below: self.investigation.escalate_on_confidence_below,
             escalate_on_multiple_errors: self.investigation.escalate_on_multiple_errors,
+        }
+    }
+
+    /// What the gate holds beside its policy.
+    pub fn orders(&self) -> StandingOrders {
+        let keys = &self.investigation;
+        StandingOrders {
+            allowed_tools: keys.allowed_tools.clone(),
+            blocked_commands: keys.blocked_commands.clone(),
+            allowed_directories: keys.allowed_directories.clone(),
+            require_human_approval: match &keys.require_human_approval {
+                RequireHumanApproval::Always(false) => Approval::AsThePolicySays,
+                RequireHumanApproval::Always(true) => Approval::Always,
+                RequireHumanApproval::Commands(list) => Approval::Commands(list.clone()),
+            },
+            confirm_before_restart: keys.confirm_before_restart,
+            confirm_before_delete: keys.confirm_before_delete,
         }
     }
 
@@ -200,6 +238,8 @@ mod tests {
             ("investigation:\n  severities: [urgent]\n", "w.yaml:2: ", "critical"),
             ("server:\n  rate_limit: {per_second: 0, burst: 1}\n", "w.yaml:2: ", "must be more than 0"),
             ("server:\n  api_token: ${NOPE}\n", "w.yaml:2: server.api_token: ", "set NOPE"),
+            ("investigation:\n  require_human_approval: maybe\n", "w.yaml:2: ", "true, false, or a list"),
+            ("investigation:\n  blocked_commands: rm\n", "w.yaml:2: ", "blocked_commands"),
             ("plugins:\n  keys: [RWQ]\n", "w.yaml:2: plugins.keys[0]: ", "minisign.pub"),
             ("server: [\n", "w.yaml:", "server: "),
         ];

@@ -1,6 +1,6 @@
 //! Configuration: files of a folder, or what is built in.
 //!
-//! A mistake in `watchkeeper.yaml` or `gate.yaml` stops the start: running on a guess would be worse. One in a source's file
+//! A mistake in `watchkeeper.yaml`, `gate.yaml` or `gate.site.yaml` stops the start: running on a guess would be worse. One in a source's file
 //! disables that source alone. Either way the message names file, line, key and remedy.
 
 mod host;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use watchkeeper_domain::gate::{Gate, Policy};
+use watchkeeper_domain::gate::{Gate, Policy, PolicyAddition};
 use watchkeeper_wasm::Trust;
 
 use plugins::Plugins;
@@ -27,6 +27,8 @@ pub const FOLDER: &str = "config";
 
 const HOST_FILE: &str = "watchkeeper.yaml";
 const GATE_FILE: &str = "gate.yaml";
+/// What a site adds to `gate.yaml`, which a new version of the host may replace.
+const SITE_GATE_FILE: &str = "gate.site.yaml";
 const SOURCES: &str = "alert-sources";
 
 mod embedded {
@@ -57,7 +59,9 @@ impl Config {
         let mut notes = Vec::new();
         let host = read_or(folder.join(HOST_FILE), embedded::HOST, &mut notes)?;
         let gate = read_or(folder.join(GATE_FILE), embedded::GATE, &mut notes)?;
+        let site = read_if_there(folder.join(SITE_GATE_FILE))?;
         let sources = source_files(&folder.join(SOURCES), &mut notes)?;
+        let gate = (gate, site);
         let mut config = Self::of(&host, &gate, sources, notes, lock_file(folder), environment)?;
         config.folder = Some(folder.to_owned());
         Ok(config)
@@ -81,7 +85,7 @@ impl Config {
         let (name, text) = embedded::SOURCE;
         Self::of(
             &(built_in(HOST_FILE), embedded::HOST.to_owned()),
-            &(built_in(GATE_FILE), embedded::GATE.to_owned()),
+            &((built_in(GATE_FILE), embedded::GATE.to_owned()), None),
             vec![(built_in(&format!("{SOURCES}/{name}")), Ok(text.to_owned()))],
             vec!["the built-in configuration is used".into()],
             lock_file(Path::new(FOLDER)),
@@ -107,15 +111,21 @@ impl Config {
     }
 
     fn of(
-        host: &(PathBuf, String),
-        gate: &(PathBuf, String),
+        host: &FileText,
+        gate: &(FileText, Option<FileText>),
         sources: Vec<(PathBuf, std::io::Result<String>)>,
         notes: Vec<String>,
         lock: PathBuf,
         environment: &Environment,
     ) -> Result<Self> {
-        let host = HostConfig::parse(&host.0, &host.1, environment)?;
-        let gate = Arc::new(parse_gate(&gate.0, &gate.1)?);
+        let (host_file, host_text) = host;
+        let host = HostConfig::parse(host_file, host_text, environment)?;
+        let policy = parse_policy(&gate.0, gate.1.as_ref())?.under(host.orders()).map_err(|error| {
+            // The policy itself was found to be right; of the orders, only these can be wrong.
+            let key = "investigation.allowed_directories";
+            Problem::of_key(host_file, host_text, key, error.problems.join("; "))
+        })?;
+        let gate = Arc::new(Gate::new(policy));
         let sources = parse_sources(sources, environment);
         Ok(Self { host, gate, folder: None, sources, notes, lock })
     }
@@ -143,7 +153,7 @@ fn parse_sources(
     sources
 }
 
-fn read_or(path: PathBuf, built_in: &str, notes: &mut Vec<String>) -> Result<(PathBuf, String)> {
+fn read_or(path: PathBuf, built_in: &str, notes: &mut Vec<String>) -> Result<FileText> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok((path, text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -154,6 +164,16 @@ fn read_or(path: PathBuf, built_in: &str, notes: &mut Vec<String>) -> Result<(Pa
     }
 }
 
+fn read_if_there(path: PathBuf) -> Result<Option<FileText>> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}: can't be read", path.display())),
+    }
+}
+
+/// A file, and what is in it.
+type FileText = (PathBuf, String);
 type SourceText = (PathBuf, std::io::Result<String>);
 
 fn source_files(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<SourceText>> {
@@ -176,9 +196,14 @@ fn source_files(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<SourceText
     Ok(files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path))).collect())
 }
 
-fn parse_gate(path: &Path, text: &str) -> Result<Gate> {
+fn parse_policy((path, text): &FileText, site: Option<&FileText>) -> Result<Policy> {
     let policy: Policy = text::parse(path, text)?;
-    Ok(Gate::new(policy))
+    let Some((path, text)) = site else { return Ok(policy) };
+    // An empty file, or one of comments alone, adds nothing.
+    let addition: Option<PolicyAddition> = text::parse(path, text)?;
+    Ok(policy
+        .with(addition.unwrap_or_default())
+        .map_err(|error| Problem::of_file(path, error.problems.join("; ")))?)
 }
 
 #[cfg(test)]
