@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::files::Files;
 use super::plan::{Command, Plan};
+use super::profile::{Profile, Sandbox, SandboxText};
 use super::usage::{FlagStyle, Match, PositionalText, Usage, UsageText};
 use super::value::KindText;
 use super::{Effect, Verdict, judge};
@@ -57,6 +58,9 @@ struct RuleText {
     verdict: Verdict,
     effect: Option<Effect>,
     justification: String,
+    /// What the program may reach while it runs.
+    #[serde(default)]
+    sandbox: SandboxText,
     // For allow: all that the program may be given.
     #[serde(default)]
     flag_style: Option<FlagStyle>,
@@ -197,6 +201,7 @@ pub(super) struct Rule {
     pub(super) verdict: Verdict,
     pub(super) effect: Effect,
     pub(super) justification: String,
+    sandbox: Sandbox,
     programs: Vec<String>,
     what: What,
 }
@@ -234,6 +239,7 @@ impl Rule {
             verdict: text.verdict,
             effect: text.effect.unwrap_or(Effect::Change),
             justification: text.justification.trim().to_owned(),
+            sandbox: Sandbox::new(&text.sandbox, text.verdict, &mut found),
             programs: text.programs.clone(),
             what,
         };
@@ -293,6 +299,10 @@ impl Rule {
                 })
             }
         }
+    }
+
+    pub(super) fn profile(&self, command: &Command) -> Profile {
+        self.sandbox.profile(command)
     }
 
     pub(super) fn matches(&self, command: &Command, files: &Files) -> Match {
