@@ -266,8 +266,10 @@ fn end(last: Option<&Report>) -> ! {
             Ok(None) | Err(_) => {}
         }
         // Whoever lost its parent is a child of this process; the children of those that are killed now, a moment later.
-        for child in processes(|about| about.parent == own()) {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
+        for left in processes(|about| about.parent == own() || about.group == own()) {
+            if left.as_raw_pid() != own() {
+                let _ = rustix::process::kill_process(left, Signal::KILL);
+            }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -315,22 +317,10 @@ fn count(most: u64) {
         if total().is_some_and(|now| now > before + most) {
             let processes = processes(|about| about.group == own()).len() as u64;
             if processes > most {
-                // First of all, so that there are no more of them; the launcher stays.
-                let _ = stop_group();
                 end(Some(&Report::TooMany { processes }));
             }
         }
     }
-}
-
-/// Kills each of the group but this process.
-fn stop_group() -> io::Result<()> {
-    for process in processes(|about| about.group == own()) {
-        if process.as_raw_pid() != own() {
-            let _ = rustix::process::kill_process(process, Signal::KILL);
-        }
-    }
-    Ok(())
 }
 
 /// Tries each feature as a program's start would.
