@@ -366,6 +366,57 @@ async fn diagnosis_works() {
     }
 }
 
+/// Who holds a socket is a first responder's question, though nobody in a sandbox may look at another's open files.
+#[tokio::test]
+async fn who_holds_a_socket_is_shown_and_no_other_open_file() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, own) = (listener.local_addr().unwrap().port(), std::process::id());
+    let outcome = Ground::default().run_with("ss -tlnp", json!({"netlink": true, "holders": true})).await;
+    let line = outcome.output.lines().find(|line| line.contains(&format!(":{port} "))).unwrap();
+    assert!(line.contains(&format!("pid={own},")), "{line}");
+    let folder = tempfile::tempdir().unwrap();
+    let _open = std::fs::File::create(folder.path().join("open-file")).unwrap();
+    let outcome =
+        Ground::default().run_with(&format!("ls -l /proc/{own}/fd"), json!({"holders": true})).await;
+    assert!(outcome.output.contains("socket:[") && !outcome.output.contains("open-file"), "{outcome:?}");
+    let outcome = run(&format!("ls -l /proc/{own}/fd")).await;
+    assert!(!outcome.output.contains("socket:["), "{outcome:?}");
+}
+
+/// kubectl itself, against a server that speaks as much of the API as is asked.
+#[tokio::test]
+async fn kubectl_reaches_its_cluster_and_no_other() {
+    if !["/usr/bin/kubectl", "/usr/local/bin/kubectl"].iter().any(|path| Path::new(path).exists()) {
+        return eprintln!("no kubectl here: the endpoint is tested by perl");
+    }
+    let serve = |answer: &'static str| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let _ = client.read(&mut request);
+                let length = answer.len();
+                let _ = write!(
+                    client,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+                );
+            }
+        });
+        port
+    };
+    let (cluster, other) = (serve("ok-cluster"), serve("ok-other"));
+    let sandbox = || json!({"tcp": format!("127.0.0.1:{cluster}")});
+    let get = async |port: u16| {
+        let command = format!("kubectl --server=http://127.0.0.1:{port} get --raw=/livez");
+        Ground::default().run_with(&command, sandbox()).await
+    };
+    let outcome = get(cluster).await;
+    assert!(outcome.exit_code == Some(0) && outcome.output.contains("ok-cluster"), "{outcome:?}");
+    let outcome = get(other).await;
+    assert!(outcome.exit_code != Some(0) && !outcome.output.contains("ok-other"), "{outcome:?}");
+}
+
 /// Answers each connection with one line: the caller's user, and what it said.
 fn answering(path: &Path, name: &'static str) {
     let listener = UnixListener::bind(path).unwrap();

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use watchkeeper_adapters::escalation::LogChannel;
-use watchkeeper_adapters::sandbox::{Features, Sandbox};
+use watchkeeper_adapters::sandbox::Sandbox;
 use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_adapters::tool;
 use watchkeeper_domain::store::Store;
@@ -111,9 +111,16 @@ pub fn sandbox(config: &Config) -> Result<Sandbox> {
         .context("/proc/self/exe: can't be opened, to start programs with")
 }
 
-/// What of the sandbox is missing here, said as a refusal or as a warning, as the operator decided.
-pub async fn check_sandbox(config: &Config, sandbox: &Sandbox) -> Result<Features> {
-    let features = sandbox.features().await.context("the sandbox can't be tried")?;
+/// Says what of the sandbox is missing here, as a refusal or as a warning, as the operator decided. Alerts are taken in any
+/// case.
+async fn announce_sandbox(config: &Config, sandbox: &Sandbox) {
+    let features = match sandbox.features().await {
+        Ok(features) => features,
+        Err(error) => {
+            tracing::error!(%error, "commands will fail, since the sandbox can't even be tried");
+            return;
+        }
+    };
     for missing in &features.missing {
         match config.host.sandbox.accept_weaker {
             true => {
@@ -125,7 +132,6 @@ pub async fn check_sandbox(config: &Config, sandbox: &Sandbox) -> Result<Feature
     for without in &features.without {
         tracing::warn!("{without}");
     }
-    Ok(features)
 }
 
 /// What an investigation acts with.
@@ -294,7 +300,7 @@ pub async fn investigator(
     data: &Path,
 ) -> Result<Investigator> {
     let sandbox = sandbox(config)?;
-    check_sandbox(config, &sandbox).await?;
+    announce_sandbox(config, &sandbox).await;
     Ok(Investigator {
         store,
         brains: registry,

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -182,17 +183,25 @@ fn start(order: &Pipeline, program: &Program, ends: Ends, services: &Sender<Serv
 
 /// Puts the one peer in reach, and the others out of it.
 fn peer(order: &Pipeline, profile: &Profile, services: &Sender<Service>) -> Step {
-    let lacking =
-        |error: io::Error| format!("a view of its own, which takes a host that runs as root: {error}");
+    let lacking = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => format!("its peer: {error}"),
+        _ => format!("a view of its own, which takes a host that runs as root: {error}"),
+    };
+    // Without it, a program says who holds what as far as it may look itself.
+    if profile.holders && rustix::process::geteuid().is_root() {
+        view::with_holders().map_err(lacking)?;
+    }
+    let shown: Vec<PathBuf> =
+        order.listable.iter().cloned().chain(profile.read.iter().map(PathBuf::from)).collect();
     match &profile.reach {
         Reach::Nothing | Reach::Netlink => Ok(()),
         Reach::Socket { path, .. } => {
-            let seen = view::with_socket(&Peer::Real(path.as_ref()), &order.listable).map(drop);
+            let seen = view::with_socket(&Peer::Real(path.as_ref()), &shown).map(drop);
             if order.weaker { Ok(()) } else { seen.map_err(lacking) }
         }
         // No weaker way: without the view it would be the real socket, or none.
         Reach::Docker { path } => {
-            let listener = view::with_socket(&Peer::Ours(path.as_ref()), &order.listable).map_err(lacking)?;
+            let listener = view::with_socket(&Peer::Ours(path.as_ref()), &shown).map_err(lacking)?;
             let listener = listener.ok_or("a view without a socket")?;
             let service = Service::Docker { listener, daemon: path.into() };
             services.send(service).map_err(|error| error.to_string())

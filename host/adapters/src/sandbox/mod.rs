@@ -210,8 +210,11 @@ impl Running {
             // Before it had a group of its own.
             let _ = rustix::process::kill_process(group, Signal::KILL);
         }
-        if let Err(error) = self.child.wait().await {
-            tracing::warn!(%error, "a launcher stays as a zombie");
+        match tokio::time::timeout(ENDING, self.child.wait()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a launcher stays as a zombie"),
+            // It hangs in the kernel; the runtime waits for it in the background.
+            Err(_) => tracing::warn!("a launcher is not gone {} s after it was killed", ENDING.as_secs()),
         }
     }
 }

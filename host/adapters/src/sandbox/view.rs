@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
@@ -49,16 +50,16 @@ pub(super) enum Peer<'a> {
 pub(super) fn with_socket(peer: &Peer, shown: &[PathBuf]) -> io::Result<Option<UnixListener>> {
     unshare(UnshareFlags::NEWNS)?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let stage = STAGE.iter().map(Path::new).find(|path| path.is_dir());
-    let stage =
-        stage.ok_or_else(|| io::Error::other("there is none of /mnt, /tmp and /opt to build it in"))?;
+    let stage = stage()?;
     // Opened first: the stage may hide it.
     let real = match peer {
-        Peer::Real(path) => Some(rustix::fs::open(
-            *path,
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )?),
+        Peer::Real(path) => {
+            let opened = rustix::fs::open(*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            Some(
+                opened
+                    .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?,
+            )
+        }
         Peer::Ours(_) => None,
     };
     rustix::mount::mount(
@@ -136,6 +137,56 @@ fn make_file(path: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::File::create(path).map(drop)
+}
+
+/// Moves this thread into a view in which /proc/*/fd shows every process's sockets, and nothing else of what it has open.
+///
+/// The kernel lets nobody in a Landlock domain look at the open files of who isn't; so they are looked at here, before, and
+/// shown as they were.
+pub(super) fn with_holders() -> io::Result<()> {
+    unshare(UnshareFlags::NEWNS)?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let stage = stage()?;
+    rustix::mount::mount(
+        "tmpfs",
+        stage,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        Some(c"mode=0755,size=64m"),
+    )?;
+    for process in fs::read_dir("/proc")?.flatten().filter(|entry| is_number(&entry.file_name())) {
+        // A process that ends meanwhile has nothing to show.
+        let _ = show_sockets(stage, &process.path());
+    }
+    // What was bound stays.
+    Ok(rustix::mount::unmount(stage, UnmountFlags::DETACH)?)
+}
+
+fn is_number(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+}
+
+fn show_sockets(stage: &Path, process: &Path) -> io::Result<()> {
+    let open = process.join("fd");
+    let links = fs::read_dir(&open)?
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?)));
+    let sockets: Vec<_> =
+        links.filter(|(_, link)| link.as_os_str().as_encoded_bytes().starts_with(b"socket:")).collect();
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let shown = stage.join(process.file_name().unwrap_or_default());
+    fs::create_dir(&shown)?;
+    for (number, link) in sockets {
+        std::os::unix::fs::symlink(link, shown.join(number))?;
+    }
+    Ok(rustix::mount::mount_bind(&shown, &open)?)
+}
+
+fn stage() -> io::Result<&'static Path> {
+    let stage = STAGE.iter().map(Path::new).find(|path| path.is_dir());
+    stage.ok_or_else(|| io::Error::other("there is none of /mnt, /tmp and /opt to build it in"))
 }
 
 /// Moves this thread into a network with one endpoint in it, which is answered from outside.

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,8 @@ pub struct Spills {
 
 impl Spills {
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        // What programs say may be for few eyes.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let last = numbers(folder)?.last().copied().unwrap_or(0);
         Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(last + 1) })
     }
@@ -32,7 +34,7 @@ impl Spills {
             fs::remove_file(self.path(*number))?;
         }
         let path = self.path(self.next.fetch_add(1, Ordering::Relaxed));
-        let file = File::options().write(true).create_new(true).open(&path)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok((path, file))
     }
 

@@ -19,6 +19,8 @@ pub struct Profile {
     pub reach: Reach,
     /// The kernel's messages, which take a capability where `dmesg_restrict` is on.
     pub kernel_log: bool,
+    /// Which process holds which socket, of all processes: what `ss -p` shows.
+    pub holders: bool,
     /// Files and folders that may be read besides, secret or not: a cluster's credentials, for the one program that needs
     /// them.
     pub read: Vec<String>,
@@ -74,6 +76,7 @@ pub(super) struct SandboxText {
     docker: Option<String>,
     tcp: Option<String>,
     kernel_log: bool,
+    holders: bool,
     read: Vec<String>,
     list: Vec<String>,
     variables: BTreeMap<String, String>,
@@ -138,6 +141,7 @@ impl Sandbox {
         let profile = Profile {
             reach: reaches.into_iter().next().unwrap_or_default(),
             kernel_log: text.kernel_log,
+            holders: text.holders,
             read: text.read.clone(),
             list: text.list.clone(),
             variables: text.variables.clone(),
