@@ -7,5 +7,6 @@
 pub mod escalation;
 #[cfg(feature = "oci")]
 pub mod registry;
+pub mod sandbox;
 pub mod store;
 pub mod tool;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use watchkeeper_adapters::escalation::LogChannel;
+use watchkeeper_adapters::sandbox::Sandbox;
 use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_adapters::tool;
 use watchkeeper_domain::store::Store;
@@ -37,6 +38,9 @@ const CODE: &str = "compiled-plugins";
 
 /// And what is remembered of them.
 pub const PLUGINS: &str = "plugins";
+
+/// And what tools said that is too long for a transcript.
+const OUTPUTS: &str = "outputs";
 
 /// How often it is looked whether the command line wants something, and how many such looks later at the source files.
 const LOOK: Duration = Duration::from_millis(250);
@@ -100,15 +104,48 @@ fn announce(registry: &Registry) {
     }
 }
 
+/// What every program runs in.
+pub fn sandbox(config: &Config) -> Result<Sandbox> {
+    let (options, _) = config.host.sandbox.options()?;
+    Sandbox::new(config.gate.files().clone(), options)
+        .context("/proc/self/exe: can't be opened, to start programs with")
+}
+
+/// Says what of the sandbox is missing here, as a refusal or as a warning, as the operator decided. Alerts are taken in any
+/// case.
+async fn announce_sandbox(config: &Config, sandbox: &Sandbox) {
+    let features = match sandbox.features().await {
+        Ok(features) => features,
+        Err(error) => {
+            tracing::error!(%error, "commands will fail, since the sandbox can't even be tried");
+            return;
+        }
+    };
+    for missing in &features.missing {
+        match config.host.sandbox.accept_weaker {
+            true => {
+                tracing::warn!("commands run in a weaker sandbox, as sandbox.accept_weaker says: {missing}")
+            }
+            false => tracing::error!("commands are refused, since the sandbox can't be had here: {missing}"),
+        }
+    }
+    for without in &features.without {
+        tracing::warn!("{without}");
+    }
+}
+
 /// What an investigation acts with.
-pub fn tools(config: &Config) -> BTreeMap<String, Arc<dyn Tool>> {
+pub fn tools(config: &Config, sandbox: Sandbox, data: &Path) -> Result<BTreeMap<String, Arc<dyn Tool>>> {
     let (files, limits) = (config.gate.files(), tool::Limits::default());
+    let spills = data.join(OUTPUTS);
+    let spills =
+        tool::Spills::open(&spills).with_context(|| format!("{}: can't be used", spills.display()))?;
     let tools: [Arc<dyn Tool>; 3] = [
-        Arc::new(tool::Bash::new(limits)),
+        Arc::new(tool::Bash::new(limits, Arc::new(sandbox)).with_spills(spills)),
         Arc::new(tool::ReadFile::new(files.clone(), limits)),
         Arc::new(tool::ListFiles::new(files.clone(), limits)),
     ];
-    tools.into_iter().map(|tool| (tool.describe().name, tool)).collect()
+    Ok(tools.into_iter().map(|tool| (tool.describe().name, tool)).collect())
 }
 
 /// Histograms as buckets, in seconds: from a parse to a slow disk.
@@ -217,7 +254,8 @@ impl Host {
         };
         tasks.spawn(keeper.run(stopping.clone()));
 
-        let investigator = Arc::new(investigator(&config, store.clone(), registry.clone()));
+        let investigator = investigator(&config, store.clone(), registry.clone(), data).await?;
+        let investigator = Arc::new(investigator);
         tasks.spawn(investigator.serve(investigations.clone(), stopping.clone()));
         tasks.spawn(escalate::run(store.clone(), vec![Arc::new(LogChannel)], stopping.clone()));
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
@@ -255,17 +293,24 @@ impl Host {
 }
 
 /// What runs investigations, in `serve` and in `investigate`.
-pub fn investigator(config: &Config, store: Arc<dyn Store>, registry: Arc<Registry>) -> Investigator {
-    Investigator {
+pub async fn investigator(
+    config: &Config,
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    data: &Path,
+) -> Result<Investigator> {
+    let sandbox = sandbox(config)?;
+    announce_sandbox(config, &sandbox).await;
+    Ok(Investigator {
         store,
         brains: registry,
-        tools: tools(config),
+        tools: tools(config, sandbox, data)?,
         gate: config.gate.clone(),
         options: Options {
             budget: config.host.budget(),
             max_concurrent: config.host.investigation.max_concurrent,
         },
-    }
+    })
 }
 
 /// What was read before this process began is what the first new version of a plugin is tried on.

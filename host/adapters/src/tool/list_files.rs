@@ -206,4 +206,31 @@ mod tests {
         }
         assert!(list_within("/proc", "/proc/self/fd").await.output.contains("link"));
     }
+
+    /// Someone exchanges the folder for a link that leads out, and back.
+    #[tokio::test]
+    async fn no_race_leads_out() {
+        let (folder, outside) = (Folder::new(), Folder::new());
+        std::fs::write(outside.path("secret"), "").unwrap();
+        std::fs::create_dir(folder.path("sub")).unwrap();
+        std::fs::write(folder.path("sub/harmless"), "").unwrap();
+        symlink(outside.path(""), folder.path("link")).unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopped, sub, link) = (stop.clone(), folder.path("sub"), folder.path("link"));
+        let racer = std::thread::spawn(move || {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                rustix::fs::renameat_with(rustix::fs::CWD, &sub, rustix::fs::CWD, &link, flags).unwrap();
+            }
+        });
+        let mut listed = 0;
+        for _ in 0..2000 {
+            let outcome = list_within(&folder.path(""), &folder.path("sub")).await;
+            assert!(!outcome.output.contains("secret"), "{outcome:?}");
+            listed += u32::from(outcome.output.contains("harmless"));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        racer.join().unwrap();
+        assert!(listed > 0 && listed < 2000, "{listed} of 2000 met the folder");
+    }
 }

@@ -5,6 +5,7 @@
 mod bash;
 mod list_files;
 mod read_file;
+mod spill;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,6 +17,7 @@ use watchkeeper_domain::investigation::{Outcome, OutcomeStatus};
 pub use bash::Bash;
 pub use list_files::ListFiles;
 pub use read_file::ReadFile;
+pub use spill::Spills;
 
 /// What one call of a tool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

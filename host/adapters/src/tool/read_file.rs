@@ -274,4 +274,54 @@ mod tests {
         racer.join().unwrap();
         assert!(read > 0);
     }
+
+    /// Someone exchanges a folder on the way for a link that leads out, and back.
+    #[tokio::test]
+    async fn no_race_for_a_folder_leads_out() {
+        let (folder, outside) = (Folder::new(), Folder::new());
+        std::fs::write(outside.path("log"), "secret").unwrap();
+        std::fs::create_dir(folder.path("sub")).unwrap();
+        std::fs::write(folder.path("sub/log"), "harmless").unwrap();
+        symlink(outside.path(""), folder.path("link")).unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopped, sub, link) = (stop.clone(), folder.path("sub"), folder.path("link"));
+        let racer = std::thread::spawn(move || {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                rustix::fs::renameat_with(rustix::fs::CWD, &sub, rustix::fs::CWD, &link, flags).unwrap();
+            }
+        });
+        let mut read = 0;
+        for _ in 0..2000 {
+            let outcome = read_within(100, &folder.path(""), &folder.path("sub/log")).await;
+            match outcome.status {
+                OutcomeStatus::Ran => {
+                    assert_eq!(outcome.output, "harmless");
+                    read += 1;
+                }
+                _ => assert!(outcome.status == OutcomeStatus::Failed, "{outcome:?}"),
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        racer.join().unwrap();
+        assert!(read > 0 && read < 2000, "{read} of 2000 met the folder");
+    }
+
+    /// A file of a terabyte, which is a hole, and one that never ends.
+    #[tokio::test]
+    async fn a_huge_file_costs_no_more_than_its_ends() {
+        let folder = Folder::new();
+        let huge = std::fs::File::create(folder.path("huge")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        let started = std::time::Instant::now();
+        let outcome = read_within(100, &folder.path(""), &folder.path("huge")).await;
+        assert!(outcome.truncated && outcome.output.len() < 300, "{outcome:?}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(2));
+        for path in ["/proc/self/pagemap", "/proc/self/mem", "/proc/kmsg", "/proc/kcore"] {
+            let started = std::time::Instant::now();
+            let outcome = read_within(100, "/proc", path).await;
+            assert!(outcome.output.len() < 400, "{path}");
+            assert!(started.elapsed() < std::time::Duration::from_secs(10), "{path}");
+        }
+    }
 }

@@ -101,6 +101,12 @@ impl Files {
         self.denied.iter().filter_map(|pattern| pattern.parts.last()).filter(telling).any(named)
     }
 
+    /// Whether a pattern that is anchored at the root denies something beneath this directory.
+    pub fn denies_beneath(&self, directory: &str) -> bool {
+        let parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+        self.denied.iter().any(|pattern| pattern.leads_beneath(&parts))
+    }
+
     /// The allowed directory that a path is in, the innermost if several are, and the path from there on (empty for the
     /// directory itself).
     pub fn locate<'a>(&'a self, path: &'a str) -> Option<(&'a str, &'a str)> {
@@ -210,6 +216,17 @@ impl Pattern {
             return Err(format!("`{text}` denies everything: leave `allowed_directories` empty instead"));
         }
         Ok(Self { text: text.to_owned(), parts: parts.into_iter().map(Name::new).collect() })
+    }
+
+    fn leads_beneath(&self, directory: &[&str]) -> bool {
+        let mut parts = self.parts.iter();
+        for name in directory {
+            match parts.next() {
+                Some(part) if *part != Name::Folders && part.is(&name.to_ascii_lowercase()) => {}
+                _ => return false,
+            }
+        }
+        parts.next().is_some_and(|part| *part != Name::Folders || !directory.is_empty())
     }
 }
 
@@ -325,6 +342,20 @@ mod tests {
             "/var/log/tls",
         ] {
             assert_eq!(files().denied_by(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_denied_path_is_known_from_each_of_its_folders() {
+        for (directory, expected) in [
+            ("/", true),
+            ("/etc", true),
+            ("/ETC", true),
+            ("/etc/ssl", false),
+            ("/var", false),
+            ("/proc", true),
+        ] {
+            assert_eq!(files().denies_beneath(directory), expected, "{directory}");
         }
     }
 

@@ -9,6 +9,7 @@ mod languages;
 mod orders;
 mod plan;
 mod policy;
+mod profile;
 mod usage;
 mod value;
 
@@ -23,6 +24,7 @@ pub use files::{Access, Files};
 pub use orders::{Approval, StandingOrders};
 pub use plan::{Command, Joint, NotAPlan, Pipeline, Plan, Stderr, Step};
 pub use policy::{Policy, PolicyAddition, PolicyError, PolicyFile};
+pub use profile::{Profile, Reach, Widen};
 
 use orders::Texts;
 use usage::Match;
@@ -94,8 +96,8 @@ impl Judgement {
         Self::unless_allowed(Verdict::Ask, reason, None)
     }
 
-    fn allow(action: Action, effect: Effect, reason: String, rule: String) -> Self {
-        let approved = Some(ApprovedCall { action, effect });
+    fn allow(action: Action, effect: Effect, profiles: Vec<Profile>, reason: String, rule: String) -> Self {
+        let approved = Some(ApprovedCall { action, effect, profiles });
         Self { verdict: Verdict::Allow, reason, rule: Some(rule), approved }
     }
 }
@@ -118,6 +120,7 @@ pub enum Action {
 pub struct ApprovedCall {
     action: Action,
     effect: Effect,
+    profiles: Vec<Profile>,
 }
 
 impl ApprovedCall {
@@ -127,6 +130,11 @@ impl ApprovedCall {
 
     pub fn effect(&self) -> Effect {
         self.effect
+    }
+
+    /// What each command of the plan may reach, in reading order.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
     }
 }
 
@@ -172,11 +180,16 @@ impl Gate {
         let plan = text.and_then(|text| Plan::parse(text).ok());
         let commands = plan.iter().flat_map(Plan::commands);
         let parts = commands.map(|command| {
-            let Opinion { verdict, effect, reason, rule } = Opinion::of(&self.policy, command);
+            let Opinion { verdict, effect, reason, rule, .. } = Opinion::of(&self.policy, command);
             Part { command: command.clone(), verdict, effect, reason, rule }
         });
         let parts = parts.collect();
         Explanation { judgement: self.judge(call), plan, parts }
+    }
+
+    /// What each command of a plan may reach if it runs, whether by itself or because a person agreed; in reading order.
+    pub fn profiles(&self, plan: &Plan) -> Vec<Profile> {
+        plan.commands().map(|command| Opinion::of(&self.policy, command).profile).collect()
     }
 
     /// Which files may be read, for the tools that hold that against links.
@@ -226,6 +239,7 @@ fn judge_path(policy: &Policy, read: bool, path: &str) -> Judgement {
         Access::Allowed => Judgement::allow(
             action,
             Effect::Read,
+            Vec::new(),
             "it is inside of the allowed directories".to_owned(),
             "allowed_directories".to_owned(),
         ),
@@ -274,7 +288,8 @@ fn judge_plan(policy: &Policy, plan: Plan) -> Judgement {
     let effect = parts.iter().map(|part| part.effect).max().unwrap_or(Effect::Change);
     let reason = joined(parts.iter().map(|part| Some(part.reason.as_str())), "; ");
     let rule = joined(parts.iter().map(|part| part.rule.as_deref()), ", ");
-    Judgement::allow(Action::Run(plan), effect, reason, rule)
+    let profiles = parts.into_iter().map(|part| part.profile).collect();
+    Judgement::allow(Action::Run(plan), effect, profiles, reason, rule)
 }
 
 /// Each text once, in the order of its first mention.
@@ -294,6 +309,8 @@ struct Opinion {
     effect: Effect,
     reason: String,
     rule: Option<String>,
+    /// Of the rule that gave the verdict; where none did, of the first that speaks of the program.
+    profile: Profile,
 }
 
 impl Opinion {
@@ -312,8 +329,11 @@ impl Opinion {
                 Match::No(why) => misfit = misfit.or(Some(why)),
             }
         }
+        let spoken = matched.or_else(|| policy.rules_for(command).next());
+        let profile = spoken.map(|rule| rule.profile(command)).unwrap_or_default();
         match (matched, denied) {
             (Some(rule), _) => Self {
+                profile,
                 verdict: rule.verdict,
                 effect: rule.effect,
                 reason: match rule.verdict {
@@ -323,16 +343,17 @@ impl Opinion {
                 rule: Some(rule.name.clone()),
             },
             (None, Some(why)) => Self {
+                profile,
                 verdict: Verdict::Block,
                 effect: Effect::Change,
                 reason: format!("`{command}`: {why}"),
                 rule: Some("denied_files".to_owned()),
             },
-            (None, None) => Self::unknown(command, misfit),
+            (None, None) => Self::unknown(command, misfit, profile),
         }
     }
 
-    fn unknown(command: &Command, misfit: Option<String>) -> Self {
+    fn unknown(command: &Command, misfit: Option<String>, profile: Profile) -> Self {
         let program = command.program();
         let reason = match misfit {
             Some(what) => format!("`{command}`: no rule permits {what} for {program}"),
@@ -341,7 +362,7 @@ impl Opinion {
             }
             None => format!("`{command}`: no rule speaks of the program {program}"),
         };
-        Self { verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None }
+        Self { verdict: Verdict::Ask, effect: Effect::Change, reason, rule: None, profile }
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::files::Files;
 use super::orders::{Confirm, StandingOrders, Texts, squeeze};
 use super::plan::{Command, Plan};
+use super::profile::{Profile, Sandbox, SandboxText};
 use super::usage::{FlagStyle, Match, PositionalText, Usage, UsageText};
 use super::value::KindText;
 use super::{Effect, Verdict, judge};
@@ -78,6 +79,9 @@ struct RuleText {
     /// An ask rule with this is in force until the site takes the matter upon itself, an allow rule from then on.
     #[serde(default)]
     confirm: Option<Confirm>,
+    /// What the program may reach while it runs.
+    #[serde(default)]
+    sandbox: SandboxText,
     // For allow: all that the program may be given.
     #[serde(default)]
     flag_style: Option<FlagStyle>,
@@ -329,6 +333,7 @@ pub(super) struct Rule {
     pub(super) verdict: Verdict,
     pub(super) effect: Effect,
     pub(super) justification: String,
+    sandbox: Sandbox,
     programs: Vec<String>,
     confirm: Option<Confirm>,
     what: What,
@@ -365,11 +370,13 @@ impl Rule {
         if text.name.trim().is_empty() {
             found.push("`name` is empty: the audit log needs one".to_owned());
         }
+        let agreed = text.verdict != Verdict::Allow || text.confirm.is_some();
         let rule = Self {
             name,
             verdict: text.verdict,
             effect: text.effect.unwrap_or(Effect::Change),
             justification: text.justification.trim().to_owned(),
+            sandbox: Sandbox::new(&text.sandbox, agreed, &mut found),
             programs: text.programs.clone(),
             confirm: text.confirm,
             what,
@@ -426,6 +433,10 @@ impl Rule {
             (Some(what), Verdict::Allow) => !orders.confirms(what),
             (Some(what), _) => orders.confirms(what),
         }
+    }
+
+    pub(super) fn profile(&self, command: &Command) -> Profile {
+        self.sandbox.profile(command)
     }
 
     fn matches_any(&self, plan: &Plan, files: &Files) -> bool {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use watchkeeper_wasm::{Entry, Runtime};
 
 use super::{ConfigDir, Ended, Listen, Locked, Output, PluginsDir, print_json};
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::render::Table;
 use crate::sources::{SourceStatus, Sources};
 use crate::wiring;
@@ -29,7 +29,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
     let mut problems = Vec::new();
-    let config = match options.config.load(&Environment::of_process()) {
+    let mut config = match options.config.load(&Environment::of_process()) {
         Err(error) if options.output.json => {
             print_json(&json!({ "ok": false, "problems": [format!("{error:#}")] }))?;
             return Ok(Ended::Badly);
@@ -41,6 +41,7 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         let listen = options.listen.listen;
         problems.push(format!("{listen} is beyond loopback, and server.api_token is not set"));
     }
+    sandbox(&mut config, &mut problems)?;
     let trust = config.trust(options.locked.locked);
     let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?.with_trust(trust);
     let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
@@ -59,6 +60,24 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         print(&config.notes, &sources, &problems);
     }
     Ok(if problems.is_empty() { Ended::Well } else { Ended::Badly })
+}
+
+/// Tries it. What is missing is a problem, or a note if the operator accepts less.
+fn sandbox(config: &mut Config, problems: &mut Vec<String>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let sandbox = wiring::sandbox(config)?;
+    let features = runtime.block_on(sandbox.features()).context("the sandbox can't be tried")?;
+    let missing = features.missing.iter();
+    match config.host.sandbox.accept_weaker {
+        true => config.notes.extend(missing.map(|what| format!("commands run in a weaker sandbox, without {what}"))),
+        false => problems.extend(missing.map(|what| {
+            format!("commands are refused, since the sandbox can't be had: {what} (sandbox.accept_weaker runs them all the same)")
+        })),
+    }
+    let (_, notes) = config.host.sandbox.options()?;
+    config.notes.extend(notes);
+    config.notes.extend(features.without);
+    Ok(())
 }
 
 fn as_json(notes: &[String], sources: &[SourceStatus], problems: &[String]) -> serde_json::Value {

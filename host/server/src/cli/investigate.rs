@@ -37,7 +37,7 @@ pub(super) async fn run(options: &Options) -> Result<Ended> {
         let config = options.config.load(&Environment::of_process())?;
         let runtime = wiring::runtime(&options.data.data, config.trust(options.locked.locked))?;
         let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
-        let investigator = wiring::investigator(&config, store.clone(), registry);
+        let investigator = wiring::investigator(&config, store.clone(), registry, &options.data.data).await?;
         tokio::spawn(async move {
             if let Err(error) = investigator.run(id, stopping).await {
                 tracing::error!(%error, "the investigation was interrupted; `serve` goes on with it");

@@ -11,6 +11,7 @@ use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::Budget;
 
 use super::plugins::Plugins;
+use super::sandbox::SandboxKeys;
 use super::text::{self, Environment, Problem};
 
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +21,7 @@ pub struct HostConfig {
     correlation: CorrelationKeys,
     pub investigation: Investigation,
     pub plugins: Plugins,
+    pub sandbox: SandboxKeys,
 }
 
 #[derive(Debug, Deserialize)]

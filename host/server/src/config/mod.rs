@@ -5,6 +5,7 @@
 
 mod host;
 mod plugins;
+mod sandbox;
 mod source;
 mod text;
 
