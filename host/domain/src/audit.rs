@@ -103,7 +103,7 @@ impl Record {
         let (actor, action, detail) = what(&step.event);
         let subject = step_subject(id, step.seq);
         let digest = Digest::of(stored.as_bytes());
-        Self { actor: actor.into(), action: action.into(), subject, detail, digest }
+        Self { actor: actor.into(), action, subject, detail, digest }
     }
 }
 
@@ -255,9 +255,11 @@ impl fmt::Display for Fault {
     }
 }
 
+type Check<'a> = dyn Fn(&[u8], &[u8]) -> bool + 'a;
+
 /// Reads a log from its first entry to its last, and says what is wrong with it.
 pub struct Verifier<'a> {
-    good: Box<dyn Fn(&[u8], &[u8]) -> bool + 'a>,
+    good: Box<Check<'a>>,
     anchor: Option<Head>,
     last: Option<(u64, Digest)>,
 }

@@ -45,12 +45,14 @@ pub struct Redactor {
     secrets: RwLock<Vec<String>>,
 }
 
+type IsSecret = fn(&str) -> bool;
+
 /// What a rule takes out: the group `s` where it has one, else all that it matches.
 struct Rule {
     name: &'static str,
     expression: Regex,
     /// Whether what the group holds is a secret.
-    is_secret: fn(&str) -> bool,
+    is_secret: IsSecret,
 }
 
 /// Formats that say themselves what they are, as their makers document them or by the prefixes that they registered with
@@ -58,7 +60,8 @@ struct Rule {
 const FORMATS: &[(&str, &str)] = &[
     (
         "private-key",
-        r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\z)",
+        // Of one without its end, whatever a key may have in it: its quote stays, where it is a value of JSON.
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[A-Za-z0-9+/=\s\\:,.-]*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\:,.-]*)",
     ),
     ("age-key", r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}\b"),
     ("jwt", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
@@ -106,7 +109,7 @@ const FORMATS: &[(&str, &str)] = &[
 ];
 
 /// What makes a secret of what stands beside it.
-const CONTEXTS: &[(&str, &str, fn(&str) -> bool)] = &[
+const CONTEXTS: &[(&str, &str, IsSecret)] = &[
     // `Authorization: Basic …`, also of proxies, also quoted as in JSON or a command.
     (
         "authorization",
@@ -155,7 +158,7 @@ struct Rules {
 
 /// Expressions of ours, which the tests compile; one that didn't would be left out, and said so by its test.
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
-    let formats = FORMATS.iter().map(|(name, expression)| (*name, *expression, anything as fn(&str) -> bool));
+    let formats = FORMATS.iter().map(|(name, expression)| (*name, *expression, anything as IsSecret));
     let contexts = CONTEXTS.iter().copied();
     let rules = formats.chain(contexts).filter_map(|(name, expression, is_secret)| {
         Some((expression, Rule { name, expression: Regex::new(expression).ok()?, is_secret }))

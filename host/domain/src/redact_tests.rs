@@ -74,6 +74,11 @@ fn positives() -> Vec<(&'static str, String, String)> {
     alone("private-key", pem);
     alone("private-key", format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n", alnum(64)));
 
+    alone(
+        "private-key",
+        format!("-----BEGIN EC PRIVATE KEY-----\\n{}\\n-----END EC PRIVATE KEY-----", alnum(64)),
+    );
+
     let mut within = |kind, before: &str, secret: String, after: &str| {
         all.push((kind, format!("{before}{secret}{after}"), secret));
     };
@@ -130,6 +135,23 @@ fn secrets_are_taken_out_and_named() {
 fn what_stands_around_a_secret_stays() {
     let text = format!("at 12:00 user=a password=hunter22 host=db-1 token {}", "expired");
     assert_eq!(redact(&text).text, "at 12:00 user=a password=[redacted: password] host=db-1 token expired");
+}
+
+#[test]
+fn json_stays_json() {
+    for (_, text, secret) in positives() {
+        let line = serde_json::json!({ "message": text, "password": secret, "level": "info" }).to_string();
+        let redacted = redact(&line).text;
+        let read: Result<serde_json::Value, _> = serde_json::from_str(&redacted);
+        assert_eq!(read.unwrap_or_else(|error| panic!("{error}: {redacted}"))["level"], "info");
+    }
+    // Cut off in the middle, as a long output is.
+    let line = serde_json::json!({ "message": format!("-----BEGIN PRIVATE KEY-----\n{}", alnum(64)), "level": "info" });
+    let redacted: serde_json::Value = serde_json::from_str(&redact(&line.to_string()).text).unwrap();
+    assert_eq!(
+        (&redacted["message"], &redacted["level"]),
+        (&"[redacted: private-key]".into(), &"info".into())
+    );
 }
 
 /// What an on-call engineer reads all day.

@@ -31,7 +31,9 @@ impl Write for Event {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let redacted = redactor().redact(&String::from_utf8_lossy(bytes));
         count_redactions("log", &redacted.counts);
-        io::stderr().lock().write_all(redacted.text.as_bytes())?;
+        // A key that is cut off reaches to the end of the line, and takes it along.
+        let end = if bytes.ends_with(b"\n") && !redacted.text.ends_with('\n') { "\n" } else { "" };
+        io::stderr().lock().write_all(format!("{}{end}", redacted.text).as_bytes())?;
         Ok(bytes.len())
     }
 

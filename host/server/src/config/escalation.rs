@@ -84,6 +84,14 @@ impl std::fmt::Debug for Keys {
     }
 }
 
+/// A channel that can't be made of its keys: which, and what to mend.
+struct Wrong {
+    at: usize,
+    name: String,
+    key: &'static str,
+    reason: String,
+}
+
 type Built = Result<Arc<dyn Channel>, (&'static str, String)>;
 
 impl Keys {
@@ -279,22 +287,22 @@ impl Escalation {
             }
             names.push(name);
         }
-        self.built()
-            .map(drop)
-            .map_err(|(at, name, (key, reason))| problem(file, text, at, &name, key, reason))
+        let built = self.built().map(drop);
+        built.map_err(|wrong| problem(file, text, wrong.at, &wrong.name, wrong.key, wrong.reason))
     }
 
     /// Every channel, in the file's order.
     pub fn channels(&self) -> anyhow::Result<Vec<Arc<dyn Channel>>> {
-        let wrong = |(at, name, (key, reason))| {
+        self.built().map_err(|Wrong { at, name, key, reason }| {
             anyhow::anyhow!("escalation.channels[{at}] ({name}): {key}: {reason}")
-        };
-        self.built().map_err(wrong)
+        })
     }
 
-    fn built(&self) -> Result<Vec<Arc<dyn Channel>>, (usize, String, (&'static str, String))> {
-        let build =
-            |(at, keys): (usize, &Keys)| keys.build().map_err(|why| (at, keys.name().to_owned(), why));
+    fn built(&self) -> Result<Vec<Arc<dyn Channel>>, Wrong> {
+        let build = |(at, keys): (usize, &Keys)| {
+            let wrong = |(key, reason)| Wrong { at, name: keys.name().to_owned(), key, reason };
+            keys.build().map_err(wrong)
+        };
         self.channels.iter().enumerate().map(build).collect()
     }
 
