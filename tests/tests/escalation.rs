@@ -405,11 +405,21 @@ struct Mailbox {
 
 impl Mailbox {
     fn start(folder: &std::path::Path) -> Option<Self> {
+        Self::start_at(Receiver::free_address(), folder, &[])
+    }
+
+    fn start_at(
+        address: std::net::SocketAddr,
+        folder: &std::path::Path,
+        arguments: &[&std::ffi::OsStr],
+    ) -> Option<Self> {
         let program = require("aiosmtpd", "python3-aiosmtpd")?;
-        let (address, log) = (Receiver::free_address(), folder.join("mail"));
+        let log = folder.join("mail");
         let out = std::fs::File::create(&log).unwrap();
         let child = Command::new(program)
-            .args(["-n", "-l", &address.to_string(), "-c", "aiosmtpd.handlers.Debugging", "stdout"])
+            .args(["-n", "-l", &address.to_string()])
+            .args(arguments)
+            .args(["-c", "aiosmtpd.handlers.Debugging", "stdout"])
             .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::null())
             .stdout(out)
@@ -457,6 +467,49 @@ fn mail_reaches_a_real_server() {
     let ids: Vec<&str> = text.lines().filter(|line| line.starts_with("Message-ID:")).collect();
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1]);
+}
+
+/// A certificate of this address, by openssl; trusted by whoever is told of the file.
+fn certificate(folder: &std::path::Path, address: std::net::SocketAddr) -> Option<[std::path::PathBuf; 2]> {
+    let openssl = require("openssl", "openssl")?;
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    let made = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mail"])
+        .args(["-addext", &format!("subjectAltName=IP:{}", address.ip())])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-out")
+        .arg(&certificate)
+        .arg("-keyout")
+        .arg(&key)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some([certificate, key])
+}
+
+#[test]
+fn mail_goes_over_tls_to_whom_it_trusts_and_else_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tls, flags) in [("starttls", ["--tlscert", "--tlskey"]), ("implicit", ["--smtpscert", "--smtpskey"])]
+    {
+        let address = Receiver::free_address();
+        let Some([certificate, key]) = certificate(folder.path(), address) else { return };
+        let arguments = [flags[0].as_ref(), certificate.as_os_str(), flags[1].as_ref(), key.as_os_str()];
+        let Some(mailbox) = Mailbox::start_at(address, folder.path(), &arguments) else { return };
+        let channel = format!(
+            "{{ name: mail, type: smtp, host: {}, port: {}, tls: {tls}, from: wk@example.com, to: [ops@example.com] }}",
+            address.ip(),
+            address.port()
+        );
+        let setup = setup(&[channel]);
+        let trusting = setup.clone().env("SSL_CERT_FILE", certificate.to_str().unwrap()).prepare();
+        trusting.run(&["escalate", "test", "mail"]).well();
+        assert_eq!(mailbox.text().matches("END MESSAGE").count(), 2, "{tls}");
+        let distrusting = setup.prepare().run(&["escalate", "test", "mail"]);
+        assert_eq!(distrusting.code, Some(1), "{tls}: {}", distrusting.said());
+        assert!(distrusting.stdout.to_lowercase().contains("certificate"), "{tls}: {}", distrusting.said());
+        assert_eq!(mailbox.text().matches("END MESSAGE").count(), 2, "{tls}: nothing went there");
+    }
 }
 
 // -- the command
