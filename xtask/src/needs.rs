@@ -12,7 +12,8 @@ const WASM: &str = "wasm32-wasip2";
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
 /// Servers that tests talk to, and programs that they use: the program, and Debian's package that has it.
-const SERVERS: [(&str, &str); 6] = [
+const SERVERS: [(&str, &str); 7] = [
+    ("aiosmtpd", "python3-aiosmtpd"),
     ("docker-registry", "docker-registry"),
     ("minisign", "minisign"),
     ("mosquitto", "mosquitto"),

@@ -59,10 +59,27 @@ macro_rules! store_contract {
             );
             store_contract!(@rules $place, notices:
                 an_escalation_puts_its_notice_with_it,
-                two_escalations_of_an_incident_are_one_notice,
+                an_incident_and_reason_is_one_notice,
+                an_incident_calls_for_so_many_reasons_and_no_more,
                 due_notices_come_in_their_order,
                 a_failed_notice_waits_for_its_time,
-                a_delivered_notice_is_gone,
+                each_channel_has_its_own_way,
+                what_is_given_up_is_tried_no_more,
+                a_closed_incident_is_told_to_whom_was_called,
+            );
+            store_contract!(@rules $place, audit:
+                the_log_begins_with_the_store,
+                every_step_has_its_entry,
+                a_step_that_was_refused_has_none,
+                acts_of_people_are_entered,
+                who_was_called_is_entered,
+                concurrent_entries_are_one_chain,
+            );
+            store_contract!(@rules $place, tokens:
+                tokens_are_kept_with_what_they_may,
+                a_name_is_one_good_token,
+                a_revoked_token_is_good_no_more,
+                the_last_use_is_remembered,
             );
             store_contract!(@rules $place, dead_letters:
                 a_dead_letter_is_kept_as_it_came,

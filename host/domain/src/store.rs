@@ -6,8 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::access::{Role, Token, TokenId};
 use crate::alert::{Alert, Severity, Status};
-use crate::escalation::Notice;
+use crate::audit::{self, Digest, Record};
+use crate::escalation::{self, DeliveryState, Notice};
 use crate::incident::{Correlation, Incident, IncidentStatus};
 use crate::investigation::{Entry, Event, Investigation, PastReport, State};
 use crate::plugin::Payload;
@@ -166,12 +168,32 @@ pub struct InvestigationQuery {
     pub window: Window,
 }
 
-/// A notice in the outbox.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeliveryQuery {
+    pub channel: Option<String>,
+    pub status: Option<DeliveryState>,
+    pub incident: Option<IncidentId>,
+    pub window: Window,
+}
+
+/// A notice in the outbox, for one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
     pub id: i64,
     pub attempts: u32,
+    pub created_at: Timestamp,
     pub notice: Notice,
+}
+
+/// A token to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewToken {
+    pub name: String,
+    pub role: Role,
+    pub hash: Digest,
+    pub expires_at: Option<Timestamp>,
+    /// Who creates it.
+    pub by: String,
 }
 
 /// Sorted by who can act.
@@ -194,6 +216,8 @@ pub enum StoreError {
 /// Contract:
 /// - a method that returns Ok has its effect on stable storage, and one that returns Err has none;
 /// - `ingest` keeps payload, alerts, incidents, investigations, notices and the cursor's move in one commit;
+/// - an investigation's event, a token's creation and revocation, and a notice's end are in the commit of their entry in the
+///   audit log, and so is whatever else is entered there;
 /// - deduplication, correlation and the queue's bound are decided inside that commit, so they hold under concurrency;
 /// - listings are newest first, and a cursor never skips or repeats a row that was there when the listing began.
 #[async_trait]
@@ -257,15 +281,50 @@ pub trait Store: Send + Sync {
     async fn open_investigations(&self, limit: u32) -> Result<Vec<InvestigationId>, StoreError>;
 
     /// Appends `event` as entry `seq`, moves the investigation's state with it, and puts the notice of an escalation into
-    /// the outbox (once an incident), all in one commit. [`StoreError::Conflict`] if there is an entry `seq` already.
+    /// the outbox (once an incident and reason), all in one commit. [`StoreError::Conflict`] if there is an entry `seq` already.
     async fn append(&self, id: InvestigationId, seq: u32, event: Event) -> Result<Entry, StoreError>;
 
-    /// Notices whose time has come, oldest first.
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Outgoing>, StoreError>;
+    /// Gives each notice that has none yet its way to each of these channels, due at once; and gives up what is on its way
+    /// to any other. What came before a channel was configured is not for it.
+    async fn address_notices(&self, channels: &[String]) -> Result<(), StoreError>;
+
+    async fn has_unaddressed_notices(&self) -> Result<bool, StoreError>;
+
+    /// Those for the channel whose time has come, oldest first; of one incident only the first that is on its way.
+    async fn due_notices(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Outgoing>, StoreError>;
 
     async fn notice_delivered(&self, id: i64) -> Result<(), StoreError>;
 
-    async fn notice_failed(&self, id: i64, error: &str, next_at: Timestamp) -> Result<(), StoreError>;
+    /// It is due again at `next_at`; without one it is given up.
+    async fn notice_failed(&self, id: i64, error: &str, next_at: Option<Timestamp>)
+    -> Result<(), StoreError>;
+
+    /// How many are on their way, by channel.
+    async fn pending_notices(&self) -> Result<Vec<(String, u64)>, StoreError>;
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<escalation::Delivery>, StoreError>;
+
+    /// Enters an act that is not an investigation's into the audit log.
+    async fn record(&self, record: Record) -> Result<audit::Entry, StoreError>;
+
+    /// The audit log's entries above `after`, oldest first.
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<audit::Entry>, StoreError>;
+
+    /// [`StoreError::Invalid`] if a token that isn't revoked has its name.
+    async fn create_token(&self, new: NewToken) -> Result<Token, StoreError>;
+
+    /// Every one that ever was.
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
+
+    /// [`StoreError::Invalid`] if no token that isn't revoked has this name.
+    async fn revoke_token(&self, name: &str, by: &str) -> Result<Token, StoreError>;
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Writes and forgets, to see that it can.
     async fn probe(&self) -> Result<(), StoreError>;

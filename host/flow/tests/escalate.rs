@@ -15,8 +15,9 @@ use common::Fixture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use watchkeeper_domain::IncidentId;
-use watchkeeper_domain::escalation::{Channel, ChannelError, Notice};
+use watchkeeper_domain::escalation::{Channel, ChannelError, DeliveryState, Notice};
 use watchkeeper_domain::investigation::Event;
+use watchkeeper_domain::store::DeliveryQuery;
 use watchkeeper_flow::escalate;
 
 /// Refuses as often as it is told to, and keeps every attempt with its time.
@@ -53,7 +54,7 @@ impl Channel for FakeChannel {
         let mut refusals = self.refusals.lock().unwrap();
         if *refusals > 0 {
             *refusals -= 1;
-            return Err(ChannelError("no route".into()));
+            return Err(ChannelError::new("no route"));
         }
         self.delivered.lock().unwrap().push(notice.incident);
         Ok(())
@@ -70,7 +71,7 @@ impl Outbox {
     fn start(fixture: &Fixture, channels: &[&Arc<FakeChannel>]) -> Self {
         let (stop, stopped) = watch::channel(false);
         let channels = channels.iter().map(|channel| (*channel).clone() as Arc<dyn Channel>).collect();
-        Self { stop, task: tokio::spawn(escalate::run(fixture.store.clone(), channels, stopped)) }
+        Self { stop, task: tokio::spawn(outbox(fixture, channels).run(stopped)) }
     }
 
     /// It ends at once, not with its next look.
@@ -78,6 +79,21 @@ impl Outbox {
         self.stop.send(true).unwrap();
         tokio::time::timeout(Duration::from_secs(1), self.task).await.unwrap().unwrap();
     }
+}
+
+fn outbox(fixture: &Fixture, channels: Vec<Arc<dyn Channel>>) -> escalate::Outbox {
+    escalate::Outbox {
+        store: fixture.store.clone(),
+        channels,
+        redactor: Arc::default(),
+        give_up_after: Duration::from_secs(3600),
+    }
+}
+
+/// Nothing is on its way any more.
+async fn is_empty(fixture: &Fixture) -> bool {
+    !fixture.store.has_unaddressed_notices().await.unwrap()
+        && fixture.store.pending_notices().await.unwrap().is_empty()
 }
 
 async fn escalated(fixture: &Fixture, alert: &str) -> IncidentId {
@@ -92,10 +108,10 @@ async fn every_notice_reaches_every_channel_once() {
     let incidents = [escalated(&fixture, "a").await, escalated(&fixture, "b").await];
     let channels = [FakeChannel::refusing("one", 0), FakeChannel::refusing("two", 0)];
     let outbox = Outbox::start(&fixture, &[&channels[0], &channels[1]]);
-    fixture.until("the outbox is empty", async || fixture.notices().await.is_empty()).await;
+    fixture.until("the outbox is empty", async || is_empty(&fixture).await).await;
     // What comes later is found, too, and what is delivered is not delivered again.
     let third = escalated(&fixture, "c").await;
-    fixture.until("the outbox is empty", async || fixture.notices().await.is_empty()).await;
+    fixture.until("the outbox is empty", async || is_empty(&fixture).await).await;
     outbox.stop().await;
     for channel in &channels {
         assert_eq!(channel.delivered(), [incidents[0], incidents[1], third], "{}", channel.name);
@@ -110,7 +126,7 @@ async fn a_failing_channel_is_tried_again_with_backoff() {
     let outbox = Outbox::start(&fixture, &[&channel]);
     fixture.until("it was tried", async || !channel.attempts.lock().unwrap().is_empty()).await;
     fixture.until("it is delivered", async || !channel.delivered().is_empty()).await;
-    fixture.until("the outbox is empty", async || fixture.notices().await.is_empty()).await;
+    fixture.until("the outbox is empty", async || is_empty(&fixture).await).await;
     outbox.stop().await;
 
     assert_eq!(channel.delivered(), [failing]);
@@ -140,11 +156,11 @@ async fn a_channel_that_is_down_does_not_keep_the_others_from_the_notice() {
     let (down, up) = (FakeChannel::refusing("down", u32::MAX), FakeChannel::refusing("up", 0));
     let outbox = Outbox::start(&fixture, &[&down, &up]);
     fixture.until("the first was tried", async || !down.attempts.lock().unwrap().is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let delivered = up.delivered();
+    fixture.until("the other has it", async || up.delivered() == [incident]).await;
+    let left = async || fixture.store.pending_notices().await.unwrap();
+    fixture.until("that is known", async || left().await.len() == 1).await;
     outbox.stop().await;
-    assert_eq!(delivered, [incident]);
-    assert_eq!(fixture.notices().await.len(), 1, "it stays for the one that is down");
+    assert_eq!(fixture.store.pending_notices().await.unwrap(), [("down".to_owned(), 1)]);
 }
 
 #[tokio::test]
@@ -160,4 +176,100 @@ async fn a_notice_that_was_not_delivered_is_there_for_the_next_host() {
     fixture.until("it is delivered", async || !up.delivered().is_empty()).await;
     outbox.stop().await;
     assert_eq!(up.delivered(), [incident]);
+}
+
+/// Never comes back from a notice.
+struct Hanging;
+
+#[async_trait]
+impl Channel for Hanging {
+    fn name(&self) -> &str {
+        "hanging"
+    }
+
+    async fn deliver(&self, _: &Notice) -> Result<(), ChannelError> {
+        std::future::pending().await
+    }
+}
+
+/// Fails us.
+struct Panicking;
+
+#[async_trait]
+impl Channel for Panicking {
+    fn name(&self) -> &str {
+        "panicking"
+    }
+
+    async fn deliver(&self, _: &Notice) -> Result<(), ChannelError> {
+        panic!("a bug of ours");
+    }
+}
+
+#[tokio::test]
+async fn channels_that_hang_or_panic_hold_up_nobody_and_are_seen() {
+    let fixture = Fixture::new();
+    let incident = escalated(&fixture, "a").await;
+    let up = FakeChannel::refusing("up", 0);
+    let (stop, stopped) = watch::channel(false);
+    let channels: Vec<Arc<dyn Channel>> = vec![Arc::new(Hanging), Arc::new(Panicking), up.clone()];
+    let task = tokio::spawn(outbox(&fixture, channels).run(stopped));
+    fixture.until("it is delivered", async || up.delivered() == [incident]).await;
+    let of = async |channel: &str| {
+        let query = DeliveryQuery { channel: Some(channel.into()), ..DeliveryQuery::default() };
+        fixture.store.deliveries(query).await.unwrap().items.remove(0)
+    };
+    fixture.until("the bug is seen", async || of("panicking").await.attempts > 0).await;
+    assert!(of("panicking").await.last_error.unwrap().contains("panicked"));
+    assert_eq!(of("hanging").await.status, DeliveryState::Pending);
+    stop.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(1), task).await.unwrap().unwrap();
+}
+
+/// Refuses, and says so in the words that it was sent.
+struct Parrot;
+
+#[async_trait]
+impl Channel for Parrot {
+    fn name(&self) -> &str {
+        "parrot"
+    }
+
+    async fn deliver(&self, notice: &Notice) -> Result<(), ChannelError> {
+        assert!(!notice.reason.contains("hunter2"), "{notice:?}");
+        Err(ChannelError::new("not password=hunter2 again"))
+    }
+}
+
+#[tokio::test]
+async fn what_leaves_is_redacted_and_what_comes_back_too() {
+    let fixture = Fixture::new();
+    let id = fixture.queued("a").await;
+    let reason = "stopped at password=hunter2".to_owned();
+    fixture.store.append(id, 1, Event::Escalated { reason: reason.clone() }).await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(outbox(&fixture, vec![Arc::new(Parrot)]).run(stopped));
+    let listed = async || fixture.store.deliveries(DeliveryQuery::default()).await.unwrap().items;
+    fixture.until("it was tried", async || listed().await.first().is_some_and(|one| one.attempts > 0)).await;
+    let one = listed().await.remove(0);
+    assert_eq!(one.last_error.unwrap(), "not password=[redacted: password] again");
+    assert_eq!(one.reason, reason, "what is stored stays as it came");
+    stop.send(true).unwrap();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn after_its_time_a_notice_is_given_up() {
+    let fixture = Fixture::new();
+    escalated(&fixture, "a").await;
+    let down = FakeChannel::refusing("down", u32::MAX);
+    let (stop, stopped) = watch::channel(false);
+    let outbox = escalate::Outbox { give_up_after: Duration::ZERO, ..outbox(&fixture, vec![down.clone()]) };
+    let task = tokio::spawn(outbox.run(stopped));
+    let query = || DeliveryQuery { status: Some(DeliveryState::GivenUp), ..DeliveryQuery::default() };
+    let given_up = async || fixture.store.deliveries(query()).await.unwrap().items.len() == 1;
+    fixture.until("it is given up", given_up).await;
+    assert_eq!(down.attempts.lock().unwrap().len(), 1);
+    stop.send(true).unwrap();
+    task.await.unwrap();
 }

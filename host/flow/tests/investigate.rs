@@ -95,7 +95,7 @@ async fn an_unsure_report_escalates_and_is_kept() {
     ended.assert_escalated("0.69 is below 0.70");
     ended.assert_one_notice().await;
     assert_eq!(ended.investigation.report, Some(report(0.69)));
-    let due = ended.fixture.store.due_notices(Timestamp::from_millis(u64::MAX), 9).await.unwrap();
+    let due = ended.fixture.outgoing().await;
     assert_eq!(due[0].notice.report, Some(report(0.69)));
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod orders;
 mod query;
 mod render;
+mod secrets;
 mod sources;
 mod wiring;
 

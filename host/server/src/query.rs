@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use watchkeeper_domain::store::{AlertQuery, IncidentQuery, InvestigationQuery, Window};
+use watchkeeper_domain::store::{AlertQuery, DeliveryQuery, IncidentQuery, InvestigationQuery, Window};
 
 /// As given; parsed to what the listing speaks of.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
@@ -29,6 +29,9 @@ pub struct Filters {
     /// Of this incident alone
     #[arg(long)]
     pub incident: Option<String>,
+    /// Escalations: by this channel alone
+    #[arg(skip)]
+    pub channel: Option<String>,
     /// How many, up to 1000
     #[arg(long)]
     pub limit: Option<String>,
@@ -37,7 +40,7 @@ pub struct Filters {
     pub cursor: Option<String>,
 }
 
-const KNOWN: &str = "source, severity, status, since, until, label, incident, limit, cursor";
+const KNOWN: &str = "source, severity, status, since, until, label, incident, channel, limit, cursor";
 
 impl Filters {
     /// Reads a URL's query. An unknown key is an error: a filter that is ignored answers another question.
@@ -57,6 +60,7 @@ impl Filters {
                 "since" => &mut filters.since,
                 "until" => &mut filters.until,
                 "incident" => &mut filters.incident,
+                "channel" => &mut filters.channel,
                 "limit" => &mut filters.limit,
                 "cursor" => &mut filters.cursor,
                 _ => return Err(format!("`{key}` is no filter: there are {KNOWN}")),
@@ -69,6 +73,7 @@ impl Filters {
     }
 
     pub fn alerts(&self) -> Result<AlertQuery, String> {
+        self.no_channel()?;
         Ok(AlertQuery {
             source: self.source.clone(),
             severity: parsed("severity", &self.severity)?,
@@ -80,6 +85,7 @@ impl Filters {
     }
 
     pub fn incidents(&self) -> Result<IncidentQuery, String> {
+        self.no_channel()?;
         if self.incident.is_some() {
             return Err("incident: is no filter of incidents; ask for /incidents/ID".into());
         }
@@ -93,6 +99,7 @@ impl Filters {
     }
 
     pub fn investigations(&self) -> Result<InvestigationQuery, String> {
+        self.no_channel()?;
         Ok(InvestigationQuery {
             source: self.source.clone(),
             severity: parsed("severity", &self.severity)?,
@@ -103,7 +110,29 @@ impl Filters {
         })
     }
 
-    fn window(&self) -> Result<Window, String> {
+    /// A filter that is ignored answers another question.
+    fn no_channel(&self) -> Result<(), String> {
+        match self.channel {
+            None => Ok(()),
+            Some(_) => Err("channel: is a filter of escalations alone".into()),
+        }
+    }
+
+    pub fn deliveries(&self) -> Result<DeliveryQuery, String> {
+        if self.source.is_some() || self.severity.is_some() || !self.labels.is_empty() {
+            return Err("source, severity and label: are no filters of escalations; there are channel, status, incident, \
+                        since, until, limit, cursor"
+                .into());
+        }
+        Ok(DeliveryQuery {
+            channel: self.channel.clone(),
+            status: parsed("status", &self.status)?,
+            incident: parsed("incident", &self.incident)?,
+            window: self.window()?,
+        })
+    }
+
+    pub(crate) fn window(&self) -> Result<Window, String> {
         let limit = match &self.limit {
             None => Window::DEFAULT_LIMIT,
             Some(text) => {

@@ -11,16 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use watchkeeper_adapters::escalation::LogChannel;
 use watchkeeper_adapters::sandbox::Sandbox;
 use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_adapters::tool;
+use watchkeeper_domain::audit::Record;
 use watchkeeper_domain::store::Store;
 use watchkeeper_domain::tool::Tool;
-use watchkeeper_flow::escalate;
+use watchkeeper_flow::escalate::Outbox;
 use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
 use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime, Trust};
@@ -28,6 +29,7 @@ use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime, Trust
 use crate::config::{Config, Environment};
 use crate::http::{self, ClientLimit, Doors, Readiness};
 use crate::orders;
+use crate::secrets::redactor;
 use crate::sources::{self, InService, Polling, Sources};
 
 /// How often sources are asked whether they are well (`wit/`).
@@ -180,6 +182,8 @@ pub struct Host {
 pub struct Place<'a> {
     pub plugins: &'a Path,
     pub data: &'a Path,
+    /// What the audit log is signed with.
+    pub audit_key: &'a Path,
     pub listen: SocketAddr,
     /// A plugin goes with its file, though sources use it.
     pub prune: bool,
@@ -193,7 +197,7 @@ impl Host {
         trust: Trust,
         place: Place<'_>,
     ) -> Result<Self> {
-        let Place { plugins: plugin_folder, data, listen, prune } = place;
+        let Place { plugins: plugin_folder, data, audit_key, listen, prune } = place;
         let lock = DataLock::take(data)?.with_context(|| {
             format!(
                 "{}: another Watchkeeper works on this data folder; stop it, or use another --data",
@@ -201,9 +205,10 @@ impl Host {
             )
         })?;
         let open = !listen.ip().is_loopback();
-        if open && config.host.server.api_token.is_none() {
+        if open && config.host.server.api_token.is_none() && !SqliteStore::has_tokens(data) {
             bail!(
-                "{listen} is beyond loopback, and the API has no credentials: set server.api_token, or listen on 127.0.0.1"
+                "{listen} is beyond loopback, and the API has no credentials: make some with `watchkeeper token create`, set \
+                 server.api_token, or listen on 127.0.0.1"
             );
         }
         let metrics = recorder()?;
@@ -214,7 +219,8 @@ impl Host {
             tracing::info!("{note}");
         }
 
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data)?);
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with_key(data, audit_key)?);
+        store.record(started(&config)).await?;
         let runtime = runtime(data, trust)?;
         let options =
             PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
@@ -246,6 +252,7 @@ impl Host {
         let keeper = Keeper {
             sources,
             registry: registry.clone(),
+            store: store.clone(),
             config: config.folder.clone(),
             environment,
             data: data.to_owned(),
@@ -257,7 +264,13 @@ impl Host {
         let investigator = investigator(&config, store.clone(), registry.clone(), data).await?;
         let investigator = Arc::new(investigator);
         tasks.spawn(investigator.serve(investigations.clone(), stopping.clone()));
-        tasks.spawn(escalate::run(store.clone(), vec![Arc::new(LogChannel)], stopping.clone()));
+        let outbox = Outbox {
+            store: store.clone(),
+            channels: config.host.escalation.channels()?,
+            redactor: redactor().clone(),
+            give_up_after: config.host.escalation.give_up_after,
+        };
+        tasks.spawn(outbox.run(stopping.clone()));
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
 
         let doors = Doors {
@@ -272,6 +285,7 @@ impl Host {
             ),
             body_limit: (config.host.server.body_limit_mib as usize) << 20,
             api_token: config.host.server.api_token.clone(),
+            open,
             metrics,
             readiness: Readiness::default(),
             stopping,
@@ -290,6 +304,17 @@ impl Host {
         self.tasks.wait().await;
         tracing::info!("stopped");
     }
+}
+
+/// The audit log's entry of a start: by which configuration.
+fn started(config: &Config) -> Record {
+    let folder = config.folder.as_ref().map(|folder| folder.display().to_string());
+    let detail = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "folder": folder,
+        "digest": config.digest,
+    });
+    Record::new("host", "config.loaded", "configuration", detail)
 }
 
 /// What runs investigations, in `serve` and in `investigate`.
@@ -334,6 +359,7 @@ async fn prime(sources: &Sources, store: &dyn Store) {
 struct Keeper {
     sources: Sources,
     registry: Arc<Registry>,
+    store: Arc<dyn Store>,
     config: Option<PathBuf>,
     environment: Environment,
     data: PathBuf,
@@ -353,11 +379,14 @@ impl Keeper {
             };
             let looked = tokio::task::spawn_blocking(move || {
                 orders::obey(&this.data.join(PLUGINS), &this.registry);
-                this.look(plugins_changed, look.is_multiple_of(FILES));
-                this
+                let read = this.look(plugins_changed, look.is_multiple_of(FILES));
+                (this, read)
             });
             match looked.await {
-                Ok(keeper) => this = keeper,
+                Ok((keeper, read)) => {
+                    this = keeper;
+                    this.enter(read).await;
+                }
                 Err(error) => {
                     tracing::error!(%error, "sources are no longer kept true to their files; restart the host");
                     return;
@@ -366,25 +395,44 @@ impl Keeper {
         }
     }
 
-    fn look(&mut self, plugins_changed: bool, at_files: bool) {
+    /// Into the audit log: what the sources are by now.
+    async fn enter(&self, read: Option<Value>) {
+        let Some(sources) = read else { return };
+        let record = Record::new("host", "config.sources_loaded", "alert-sources", sources);
+        if let Err(error) = self.store.record(record).await {
+            tracing::error!(%error, "that the sources were read again can't be entered into the audit log");
+        }
+    }
+
+    /// The names of the sources and what is wrong with them, if their files were read again.
+    fn look(&mut self, plugins_changed: bool, at_files: bool) -> Option<Value> {
         let config = self.config.as_deref().filter(|_| at_files);
         let files = config.map(|config| sources::look(&Config::sources_folder(config)));
         let files_changed = files.filter(|files| *files != self.files);
         if files_changed.is_none() && !plugins_changed {
-            return;
+            return None;
         }
         let before = self.sources.statuses();
+        let mut read_again = false;
         match (files_changed, config) {
             (Some(files), Some(config)) => match Config::read_sources(config, &self.environment) {
                 Ok(read) => {
                     self.sources.reconcile(&read);
                     self.files = files;
+                    read_again = true;
                 }
                 Err(error) => tracing::error!("the sources stay as they are: {error:#}"),
             },
             _ => self.sources.refresh_all(),
         }
         self.sources.announce(&before);
+        read_again.then(|| {
+            let of = |status: &sources::SourceStatus| {
+                let problem = status.outcome.as_ref().err().map(ToString::to_string);
+                json!({ "name": status.name, "problem": problem })
+            };
+            self.sources.statuses().iter().map(of).collect()
+        })
     }
 }
 

@@ -1,27 +1,42 @@
 //! Escalation to the host's own log: the channel that is always there.
 
 use async_trait::async_trait;
-use watchkeeper_domain::escalation::{Channel, ChannelError, Notice};
+use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
 
 /// Writes a notice as one warning.
-pub struct LogChannel;
+pub struct LogChannel {
+    name: String,
+}
+
+impl LogChannel {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+}
 
 #[async_trait]
 impl Channel for LogChannel {
     fn name(&self) -> &str {
-        "log"
+        &self.name
     }
 
     async fn deliver(&self, notice: &Notice) -> Result<(), ChannelError> {
-        tracing::warn!(
-            incident = %notice.incident,
-            investigation = %notice.investigation,
-            severity = %notice.severity,
-            reason = %notice.reason,
-            summary = notice.report.as_ref().map(|report| report.summary.as_str()),
-            "a human is needed: {}",
-            notice.title,
-        );
+        match notice.kind {
+            NoticeKind::Escalated => tracing::warn!(
+                incident = %notice.incident,
+                investigation = %notice.investigation,
+                severity = %notice.severity,
+                reason = %notice.reason,
+                summary = notice.report.as_ref().map(|report| report.summary.as_str()),
+                "a human is needed: {}",
+                notice.title,
+            ),
+            NoticeKind::Closed => tracing::info!(
+                incident = %notice.incident,
+                "an incident that a human was called for is over: {}",
+                notice.title,
+            ),
+        }
         Ok(())
     }
 }

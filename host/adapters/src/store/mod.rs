@@ -1,5 +1,7 @@
 //! Stores. Each passes the suite `host/adapters/tests/store_contract.rs`.
 
+mod key;
 mod sqlite;
 
-pub use sqlite::SqliteStore;
+pub use key::{AuditKey, PublicKey};
+pub use sqlite::{AuditFile, SqliteStore};

@@ -65,7 +65,7 @@ pub async fn an_entry_that_is_there_already_is_a_conflict(store: AnyStore) {
     }
     let after = (store.transcript(id, 0).await.unwrap(), store.investigation(id).await.unwrap());
     assert_eq!(after, before);
-    assert_eq!(store.due_notices(far_future(), 9).await.unwrap(), []);
+    assert_eq!(outgoing(&store).await, []);
 }
 
 pub async fn of_two_workers_one_appends(store: AnyStore) {
@@ -93,7 +93,7 @@ pub async fn an_unknown_investigation_is_invalid(store: AnyStore) {
     assert!(invalid(store.append(unknown, 0, Event::Running).await).contains("inv-4711"));
     assert_eq!(store.transcript(unknown, 0).await.unwrap(), []);
     invalid(store.append(unknown, 0, escalated("why")).await);
-    assert_eq!(store.due_notices(far_future(), 9).await.unwrap(), []);
+    assert_eq!(outgoing(&store).await, []);
 }
 
 pub async fn events_move_the_investigation(store: AnyStore) {

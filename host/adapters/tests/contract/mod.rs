@@ -1,5 +1,6 @@
 //! The rules, by topic, and what they are told with.
 
+pub mod audit;
 pub mod cursors;
 pub mod dead_letters;
 pub mod dedup;
@@ -10,6 +11,7 @@ pub mod model;
 pub mod notices;
 pub mod payloads;
 pub mod reopening;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,6 +198,15 @@ pub fn report(summary: &str) -> Report {
 
 pub fn escalated(reason: &str) -> Event {
     Event::Escalated { reason: reason.into() }
+}
+
+/// Whom the notices of these rules are for.
+pub const CHANNEL: &str = "pager";
+
+/// What is on its way to [`CHANNEL`], or is from now on.
+pub async fn outgoing(store: &AnyStore) -> Vec<Outgoing> {
+    store.address_notices(&[CHANNEL.into()]).await.unwrap();
+    store.due_notices(CHANNEL, far_future(), 100).await.unwrap()
 }
 
 /// Later than any notice of a test is due.

@@ -33,7 +33,7 @@ impl Everything {
             investigations,
             transcripts,
             open: store.open_investigations(100).await.unwrap(),
-            notices: store.due_notices(far_future(), 100).await.unwrap(),
+            notices: outgoing(store).await,
             dead_letters: store.dead_letters(None, None, 100).await.unwrap(),
             cursor: store.cursor("prom").await.unwrap(),
             recent_payloads: store.recent_payloads(100, 10_000).await.unwrap(),
@@ -49,8 +49,8 @@ async fn some_of_everything(store: &AnyStore) {
     append(store, open[0], [Event::Running, escalated("unsure")]).await;
     append(store, open[1], [Event::Running, Event::BrainFailed { error: "no answer".into() }]).await;
     store.bury("prom", at(2), Arc::new(payload("[]")), "trap").await.unwrap();
-    let notice = store.due_notices(far_future(), 9).await.unwrap().remove(0);
-    store.notice_failed(notice.id, "no route", at(3)).await.unwrap();
+    let notice = outgoing(store).await.remove(0);
+    store.notice_failed(notice.id, "no route", Some(at(3))).await.unwrap();
 }
 
 pub async fn everything_is_there_after_reopening(place: &impl Place) {
@@ -72,5 +72,5 @@ pub async fn a_reopened_store_goes_on_where_it_was(place: &impl Place) {
     let running = store.open_investigations(9).await.unwrap()[0];
     assert!(matches!(store.append(running, 1, Event::Running).await, Err(StoreError::Conflict(_))));
     append(&store, running, [escalated("late")]).await;
-    assert_eq!(store.due_notices(far_future(), 9).await.unwrap().len(), 2);
+    assert_eq!(outgoing(&store).await.len(), 2);
 }

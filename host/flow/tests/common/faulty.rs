@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use watchkeeper_domain::access::{Token, TokenId};
+use watchkeeper_domain::audit::{self, Record};
+use watchkeeper_domain::escalation;
 use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::*;
 use watchkeeper_domain::plugin::Payload;
@@ -92,8 +95,18 @@ impl Store for FaultyStore {
     async fn request_investigation(&self, incident: IncidentId) -> Result<InvestigationId, StoreError> { self.inner.request_investigation(incident).await }
     async fn open_investigations(&self, limit: u32) -> Result<Vec<InvestigationId>, StoreError> { self.inner.open_investigations(limit).await }
     async fn append(&self, id: InvestigationId, seq: u32, event: Event) -> Result<Entry, StoreError> { self.inner.append(id, seq, event).await }
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Outgoing>, StoreError> { self.inner.due_notices(now, limit).await }
+    async fn address_notices(&self, channels: &[String]) -> Result<(), StoreError> { self.inner.address_notices(channels).await }
+    async fn has_unaddressed_notices(&self) -> Result<bool, StoreError> { self.inner.has_unaddressed_notices().await }
+    async fn due_notices(&self, channel: &str, now: Timestamp, limit: u32) -> Result<Vec<Outgoing>, StoreError> { self.inner.due_notices(channel, now, limit).await }
     async fn notice_delivered(&self, id: i64) -> Result<(), StoreError> { self.inner.notice_delivered(id).await }
-    async fn notice_failed(&self, id: i64, error: &str, next_at: Timestamp) -> Result<(), StoreError> { self.inner.notice_failed(id, error, next_at).await }
+    async fn notice_failed(&self, id: i64, error: &str, next_at: Option<Timestamp>) -> Result<(), StoreError> { self.inner.notice_failed(id, error, next_at).await }
+    async fn pending_notices(&self) -> Result<Vec<(String, u64)>, StoreError> { self.inner.pending_notices().await }
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<escalation::Delivery>, StoreError> { self.inner.deliveries(query).await }
+    async fn record(&self, record: Record) -> Result<audit::Entry, StoreError> { self.inner.record(record).await }
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<audit::Entry>, StoreError> { self.inner.audit(after, limit).await }
+    async fn create_token(&self, new: NewToken) -> Result<Token, StoreError> { self.inner.create_token(new).await }
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> { self.inner.tokens().await }
+    async fn revoke_token(&self, name: &str, by: &str) -> Result<Token, StoreError> { self.inner.revoke_token(name, by).await }
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> { self.inner.token_used(id, at).await }
     async fn probe(&self) -> Result<(), StoreError> { self.inner.probe().await }
 }

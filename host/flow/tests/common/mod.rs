@@ -18,7 +18,7 @@ use watchkeeper_domain::brain::{Brain, BrainError, Brains, Opening};
 use watchkeeper_domain::gate::{Action, ApprovedCall, Gate};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::*;
-use watchkeeper_domain::store::{Delivery, Store};
+use watchkeeper_domain::store::{Delivery, Outgoing, Store};
 use watchkeeper_domain::tool::Tool;
 use watchkeeper_domain::{InvestigationId, Timestamp};
 use watchkeeper_flow::investigate::{Investigator, Options};
@@ -82,10 +82,15 @@ impl Fixture {
         self.events(id).await.into_iter().filter_map(outcome).collect()
     }
 
+    /// What is in the outbox for a channel that nobody serves.
+    pub async fn outgoing(&self) -> Vec<Outgoing> {
+        self.store.address_notices(&["test".into()]).await.unwrap();
+        self.store.due_notices("test", Timestamp::from_millis(u64::MAX), 100).await.unwrap()
+    }
+
     /// The reasons of the notices in the outbox.
     pub async fn notices(&self) -> Vec<String> {
-        let due = self.store.due_notices(Timestamp::from_millis(u64::MAX), 100).await.unwrap();
-        due.into_iter().map(|out| out.notice.reason).collect()
+        self.outgoing().await.into_iter().map(|out| out.notice.reason).collect()
     }
 
     /// Waits, not for long, until `holds` does.

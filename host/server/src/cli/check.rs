@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use watchkeeper_adapters::store::SqliteStore;
 use watchkeeper_wasm::{Entry, Runtime};
 
-use super::{ConfigDir, Ended, Listen, Locked, Output, PluginsDir, print_json};
+use super::{ConfigDir, DataDir, Ended, Listen, Locked, Output, PluginsDir, print_json};
 use crate::config::{Config, Environment};
 use crate::render::Table;
 use crate::sources::{SourceStatus, Sources};
@@ -21,6 +22,8 @@ pub(super) struct Options {
     plugins: PluginsDir,
     #[command(flatten)]
     locked: Locked,
+    #[command(flatten)]
+    data: DataDir,
     #[command(flatten)]
     listen: Listen,
     #[command(flatten)]
@@ -37,9 +40,13 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         config => config?,
     };
     let open = !options.listen.listen.ip().is_loopback();
-    if open && config.host.server.api_token.is_none() {
+    if open && config.host.server.api_token.is_none() && !SqliteStore::has_tokens(&options.data.data) {
         let listen = options.listen.listen;
-        problems.push(format!("{listen} is beyond loopback, and server.api_token is not set"));
+        problems.push(format!(
+            "{listen} is beyond loopback, and the API has no credentials: neither is server.api_token set, nor did \
+             `watchkeeper token create` make a token in {}",
+            options.data.data.display()
+        ));
     }
     sandbox(&mut config, &mut problems)?;
     let trust = config.trust(options.locked.locked);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use watchkeeper_adapters::store::AuditKey;
 use watchkeeper_domain::store::{InvestigationQuery, Store};
 use watchkeeper_domain::{InvestigationId, Timestamp};
 
@@ -84,7 +85,8 @@ async fn start(
         listen.set_port(0);
     }
     let trust = config.trust(options.locked.locked);
-    let place = Place { plugins: &options.plugins.plugins, data, listen, prune: false };
+    let audit_key = &AuditKey::file_in(data);
+    let place = Place { plugins: &options.plugins.plugins, data, audit_key, listen, prune: false };
     Host::start(config, environment, trust, place).await
 }
 

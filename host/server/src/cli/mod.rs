@@ -1,7 +1,9 @@
 //! The command line: one file a command.
 
+mod audit;
 mod check;
 mod demo;
+mod escalate;
 mod follow;
 mod gate;
 mod investigate;
@@ -9,6 +11,7 @@ mod list;
 mod plugin;
 mod replay;
 mod serve;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,12 +22,14 @@ use anyhow::{Context, Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
-use watchkeeper_adapters::store::SqliteStore;
+use watchkeeper_adapters::store::{AuditKey, SqliteStore};
 use watchkeeper_domain::store::Store;
 use watchkeeper_wasm::Trust;
 
 use crate::config::{Config, Environment, FOLDER};
 use crate::query::Filters;
+use crate::secrets::RedactedLog;
+pub(crate) use audit::shown;
 
 /// Takes alerts from anywhere, keeps each one, and investigates the critical ones within standing orders.
 #[derive(Parser)]
@@ -57,6 +62,15 @@ enum Command {
     Gate(gate::Options),
     /// Read dead letters again, once their plugin is mended
     Replay(replay::Options),
+    /// Who was called and how; try whether a channel works
+    #[command(subcommand)]
+    Escalate(escalate::Command),
+    /// What was done, and whether the log of it is whole
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Who may use the API, and for what
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 /// Where the data is.
@@ -65,9 +79,21 @@ struct DataDir {
     /// The folder of everything that is kept
     #[arg(long, env = "WATCHKEEPER_DATA", default_value = "data", value_name = "DIR")]
     data: PathBuf,
+    /// The key that the audit log is signed with [default: audit.key in the data folder]
+    #[arg(long, env = "WATCHKEEPER_AUDIT_KEY", value_name = "FILE")]
+    audit_key: Option<PathBuf>,
 }
 
 impl DataDir {
+    fn audit_key(&self) -> PathBuf {
+        self.audit_key.clone().unwrap_or_else(|| AuditKey::file_in(&self.data))
+    }
+
+    /// There from now on.
+    fn open(&self) -> Result<Arc<dyn Store>> {
+        Ok(Arc::new(SqliteStore::open_with_key(&self.data, &self.audit_key())?))
+    }
+
     /// For commands that look: a folder without a store is a mistake, not an empty answer.
     fn store(&self) -> Result<Arc<dyn Store>> {
         if !SqliteStore::exists(&self.data) {
@@ -76,7 +102,7 @@ impl DataDir {
                 self.data.display()
             );
         }
-        Ok(Arc::new(SqliteStore::open(&self.data)?))
+        self.open()
     }
 }
 
@@ -181,6 +207,7 @@ fn dispatch(command: Command) -> Result<Ended> {
     match command {
         Command::Check(options) => check::run(&options),
         Command::Gate(options) => gate::run(&options),
+        Command::Audit(command) => audit::run(&command),
         Command::Plugin(command) => plugin::run(&command),
         command => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -198,7 +225,9 @@ async fn dispatch_async(command: Command) -> Result<Ended> {
         Command::Investigations(options) => list::investigations(&options).await,
         Command::Investigate(options) => investigate::run(&options).await,
         Command::Replay(options) => replay::run(&options).await,
-        Command::Check(_) | Command::Gate(_) | Command::Plugin(_) => Ok(Ended::Well),
+        Command::Escalate(command) => escalate::run(&command).await,
+        Command::Token(command) => token::run(&command).await,
+        Command::Audit(_) | Command::Check(_) | Command::Gate(_) | Command::Plugin(_) => Ok(Ended::Well),
     }
 }
 
@@ -206,7 +235,7 @@ async fn dispatch_async(command: Command) -> Result<Ended> {
 fn start_log() {
     let filter = EnvFilter::try_from_env("WATCHKEEPER_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,wasmtime=warn,cranelift=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(RedactedLog);
     match std::env::var("WATCHKEEPER_LOG_FORMAT").as_deref() {
         Ok("json") => builder.json().init(),
         _ => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

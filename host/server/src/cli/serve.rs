@@ -36,6 +36,7 @@ pub(super) async fn run(options: Options) -> Result<Ended> {
     let place = Place {
         plugins: &options.plugins.plugins,
         data: &options.data.data,
+        audit_key: &options.data.audit_key(),
         listen: options.listen.listen,
         prune: options.prune,
     };

@@ -10,6 +10,7 @@ use watchkeeper_domain::gate::{Approval, StandingOrders};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::investigation::Budget;
 
+use super::escalation::Escalation;
 use super::plugins::Plugins;
 use super::sandbox::SandboxKeys;
 use super::text::{self, Environment, Problem};
@@ -20,6 +21,7 @@ pub struct HostConfig {
     pub server: Server,
     correlation: CorrelationKeys,
     pub investigation: Investigation,
+    pub escalation: Escalation,
     pub plugins: Plugins,
     pub sandbox: SandboxKeys,
 }
@@ -119,6 +121,7 @@ impl HostConfig {
             let expanded = environment.expand(token);
             *token = expanded.map_err(|name| Problem::of_key(file, text, key, text::not_set(&name)))?;
         }
+        config.escalation.resolve(file, text, environment)?;
         config.check().map_err(|(key, reason)| Problem::of_key(file, text, key, reason))?;
         Ok(config)
     }
@@ -155,6 +158,11 @@ impl HostConfig {
             return Err(("server.api_token", "must have at least 16 characters".into()));
         }
         self.plugins.check()
+    }
+
+    /// Whatever nobody else may read.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.server.api_token.as_deref().into_iter().chain(self.escalation.secrets())
     }
 
     pub fn budget(&self) -> Budget {
@@ -200,7 +208,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     })
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit = text.find(|character: char| !character.is_ascii_digit())?;
     let number: u64 = text[..unit].parse().ok()?;
     let millis = match &text[unit..] {

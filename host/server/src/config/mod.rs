@@ -3,6 +3,7 @@
 //! A mistake in `watchkeeper.yaml`, `gate.yaml` or `gate.site.yaml` stops the start: running on a guess would be worse. One in a source's file
 //! disables that source alone. Either way the message names file, line, key and remedy.
 
+mod escalation;
 mod host;
 mod plugins;
 mod sandbox;
@@ -13,12 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use watchkeeper_domain::audit::Digest;
 use watchkeeper_domain::gate::{Gate, Policy, PolicyAddition};
 use watchkeeper_wasm::Trust;
 
 use plugins::Plugins;
 
-pub use host::{HostConfig, RateLimit};
+use crate::secrets::redactor;
+
+pub use host::{HostConfig, RateLimit, parse_duration};
 pub use plugins::{lock_file, read_pins, write_pins};
 pub use source::{Auth, SourceFile};
 pub use text::{Environment, Problem};
@@ -47,6 +51,8 @@ pub struct Config {
     pub folder: Option<PathBuf>,
     /// By file name; those with a problem are disabled.
     pub sources: Vec<Result<SourceFile, Problem>>,
+    /// Of every file's text, for the audit log.
+    pub digest: Digest,
     /// What was left to defaults, for the log.
     pub notes: Vec<String>,
     /// The file of pinned plugins, there or not.
@@ -119,6 +125,7 @@ impl Config {
         lock: PathBuf,
         environment: &Environment,
     ) -> Result<Self> {
+        let digest = digest([host, &gate.0].into_iter().chain(gate.1.as_ref()), &sources);
         let (host_file, host_text) = host;
         let host = HostConfig::parse(host_file, host_text, environment)?;
         let policy = parse_policy(&gate.0, gate.1.as_ref())?.under(host.orders()).map_err(|error| {
@@ -128,8 +135,23 @@ impl Config {
         })?;
         let gate = Arc::new(Gate::new(policy));
         let sources = parse_sources(sources, environment);
-        Ok(Self { host, gate, folder: None, sources, notes, lock })
+        host.secrets().for_each(|secret| redactor().learn(secret));
+        Ok(Self { host, gate, folder: None, sources, digest, notes, lock })
     }
+}
+
+/// Of names and texts, each told from the next.
+fn digest<'a>(files: impl Iterator<Item = &'a FileText>, sources: &[SourceText]) -> Digest {
+    let mut all = Vec::new();
+    let files = files.map(|(path, text)| (path, text.as_str()));
+    let sources = sources.iter().map(|(path, text)| (path, text.as_deref().unwrap_or_default()));
+    for (path, text) in files.chain(sources) {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        for part in [name, text.as_bytes()] {
+            all.extend_from_slice(&Digest::of(part).0);
+        }
+    }
+    Digest::of(&all)
 }
 
 fn must_be_folder(folder: &Path) -> Result<()> {
@@ -151,6 +173,12 @@ fn parse_sources(
         })
         .collect();
     source::refuse_same_names(&mut sources);
+    for source in sources.iter().flatten() {
+        if let Some(Auth::Bearer { token }) = &source.auth {
+            redactor().learn(token);
+        }
+    }
+    environment.told().iter().for_each(|secret| redactor().learn(secret));
     sources
 }
 

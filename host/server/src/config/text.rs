@@ -1,8 +1,9 @@
 //! YAML with the place of what is wrong in it, and `${NAME}` in its values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
@@ -126,29 +127,44 @@ fn gives(line: &str, key: &str) -> bool {
 
 /// The environment's variables; tests and the demo bring their own.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    /// Those that a configuration asked for: its secrets.
+    told: Arc<Mutex<BTreeSet<String>>>,
+}
 
 impl Environment {
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
-        )
+        let values = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { values, told: Arc::default() }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(name.to_owned(), value.to_owned());
+        self.values.insert(name.to_owned(), value.to_owned());
     }
 
     pub fn set_default(&mut self, name: &str, value: impl FnOnce() -> String) {
         if self.get(name).is_none() {
-            self.0.insert(name.to_owned(), value());
+            self.values.insert(name.to_owned(), value());
         }
+    }
+
+    /// What a `${NAME}` stands for; it counts as a secret from now on.
+    fn tell(&self, name: &str) -> Option<&str> {
+        let value = self.get(name)?;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(value.to_owned());
+        Some(value)
+    }
+
+    /// Every value that was put in the place of a `${NAME}`.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// `text` with each `${NAME}` replaced; the name that isn't set, as the error.
@@ -158,7 +174,7 @@ impl Environment {
         let mut rest = text.as_str();
         while let Some((before, name, after)) = reference(rest) {
             expanded.push_str(before);
-            expanded.push_str(self.get(name).ok_or_else(|| name.to_owned())?);
+            expanded.push_str(self.tell(name).ok_or_else(|| name.to_owned())?);
             rest = after;
         }
         expanded.push_str(rest);
@@ -207,7 +223,7 @@ pub(super) fn placeholders(value: &Value, environment: &Environment, found: &mut
         Value::String(text) => {
             let mut rest = text.as_str();
             while let Some((_, name, after)) = reference(rest) {
-                if let Some(value) = environment.get(name) {
+                if let Some(value) = environment.tell(name) {
                     found.push((format!("${{{name}}}"), value.to_owned()));
                 }
                 rest = after;
@@ -242,10 +258,13 @@ mod tests {
 
     #[test]
     fn expands_names_that_are_set() {
-        let environment = Environment([("A".into(), "1".into()), ("E".into(), String::new())].into());
+        let mut environment = Environment::default();
+        environment.set("A", "1");
+        environment.set("E", "");
         assert_eq!(environment.expand("x${A}y${A}").unwrap(), "x1y1");
         assert_eq!(environment.expand("plain $A ${").unwrap(), "plain $A ${");
         assert_eq!(environment.expand("${B}").unwrap_err(), "B");
         assert_eq!(environment.expand("${E}").unwrap_err(), "E");
+        assert_eq!(environment.told(), ["1"], "what was put in is known to be secret");
     }
 }

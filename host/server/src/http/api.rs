@@ -3,19 +3,21 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use watchkeeper_domain::access::Role;
+use watchkeeper_domain::escalation::Delivery;
 use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::{Entry, Investigation};
-use watchkeeper_domain::store::*;
+use watchkeeper_domain::store::{Page, StoredAlert};
 use watchkeeper_domain::{IncidentId, InvestigationId};
 
-use super::{Doors, Failure, shows_token};
+use super::access::{self, Authenticated};
+use super::{Doors, Failure};
 use crate::query::Filters;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -27,32 +29,22 @@ pub(super) fn router(doors: Arc<Doors>) -> Router<Arc<Doors>> {
         .route("/incidents/{id}", get(incident))
         .route("/investigations", get(investigations))
         .route("/investigations/{id}", get(investigation))
+        .route("/escalations", get(escalations))
+        .route("/audit", get(audit))
+        .route("/whoami", get(whoami))
         .route("/plugins", get(plugins))
         .route("/plugins/{name}", get(plugin))
         .fallback(not_found)
         .method_not_allowed_fallback(super::method_not_allowed)
-        .layer(middleware::from_fn_with_state(doors, authorize))
-}
-
-async fn authorize(
-    State(doors): State<Arc<Doors>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Failure> {
-    match &doors.api_token {
-        Some(token) if !shows_token(request.headers(), token) => {
-            let message = "the API's bearer token is missing or wrong (server.api_token)";
-            Err(Failure::new(StatusCode::UNAUTHORIZED, message))
-        }
-        _ => Ok(next.run(request).await),
-    }
+        .layer(middleware::from_fn_with_state(doors, access::authorize))
 }
 
 async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "the API has /api/v1/alerts, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/investigations, \
-         /api/v1/investigations/ID, /api/v1/plugins and /api/v1/plugins/NAME",
+         /api/v1/investigations/ID, /api/v1/escalations, /api/v1/audit, /api/v1/whoami, /api/v1/plugins and \
+         /api/v1/plugins/NAME",
     )
 }
 
@@ -78,6 +70,33 @@ async fn investigations(
     RawQuery(query): RawQuery,
 ) -> Answer<Page<Investigation>> {
     Ok(Json(doors.store.investigations(filters(query)?.investigations().map_err(bad)?).await?))
+}
+
+async fn escalations(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Answer<Page<Delivery>> {
+    Ok(Json(doors.store.deliveries(filters(query)?.deliveries().map_err(bad)?).await?))
+}
+
+/// Oldest first, above `cursor`. What commands and alerts hold is in there, so it takes an admin.
+async fn audit(
+    State(doors): State<Arc<Doors>>,
+    who: Authenticated,
+    RawQuery(query): RawQuery,
+) -> Answer<Page<serde_json::Value>> {
+    who.require(Role::Admin)?;
+    let window = filters(query)?.window().map_err(bad)?;
+    let after = window.cursor.as_deref().unwrap_or("0").parse();
+    let after = after.map_err(|_| bad("cursor: is none that a listing gave".into()))?;
+    let entries = doors.store.audit(after, window.limit).await?;
+    let next = (entries.len() == window.limit as usize).then(|| entries.last()).flatten();
+    let next = next.map(|entry| entry.seq.to_string());
+    let shown = entries.iter().map(crate::cli::shown).collect::<Result<Vec<_>, _>>();
+    let items = shown.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(Json(Page { items, next }))
+}
+
+/// Whose token was shown, and what it may.
+async fn whoami(who: Authenticated) -> Json<Authenticated> {
+    Json(who)
 }
 
 fn id<T: FromStr<Err = String>>(text: &str) -> Result<T, Failure> {

@@ -1,5 +1,6 @@
 //! The HTTP doors: webhooks, the API, and what operators' tools ask.
 
+mod access;
 mod api;
 mod limit;
 mod listen;
@@ -39,6 +40,8 @@ pub struct Doors {
     pub limit: ClientLimit,
     pub body_limit: usize,
     pub api_token: Option<String>,
+    /// It listens beyond loopback.
+    pub open: bool,
     pub metrics: PrometheusHandle,
     pub readiness: status::Readiness,
     pub stopping: watch::Receiver<bool>,
@@ -70,7 +73,7 @@ async fn method_not_allowed() -> Failure {
 
 /// Any answer that isn't a success: `{"error": "…"}`.
 #[derive(Debug)]
-struct Failure {
+pub(crate) struct Failure {
     status: StatusCode,
     message: String,
     retry_after: Option<Duration>,

@@ -12,7 +12,7 @@ use watchkeeper_domain::{IncidentId, Timestamp};
 
 use super::rows::{self, json, millis, severity_code};
 use super::writer::Batch;
-use super::{investigate, query, sql};
+use super::{investigate, outbox, query, sql};
 
 /// The open incidents that this commit has met, by correlation key. Not kept longer: another process may close them.
 #[derive(Default)]
@@ -317,6 +317,7 @@ impl<'b> Ingest<'_, 'b> {
         let closed = self.prepare(text)?.execute((incident.0, millis(self.delivery.received_at)))?;
         if closed > 0 {
             self.batch.open_incidents.forget(incident);
+            outbox::put_closed(self.batch.connection, incident, self.delivery.received_at)?;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! Investigations and their events.
 
 use rusqlite::{Connection, Error, OptionalExtension};
-use watchkeeper_domain::escalation::Notice;
+use watchkeeper_domain::audit::Record;
 use watchkeeper_domain::investigation::{Entry, Event, State, Trigger};
 use watchkeeper_domain::store::StoreError;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 
 use super::rows::{self, json, millis};
-use super::{put_notice, sql};
+use super::{audit, outbox, sql};
 
 /// A person asked. The investigation that is going on, else a new one.
 pub(super) fn request(connection: &Connection, incident: IncidentId) -> Result<InvestigationId, StoreError> {
@@ -76,11 +76,13 @@ pub(super) fn append(
     Ok(entry)
 }
 
-/// The event, and what it does to the investigation's row and the outbox.
+/// The event, what it does to the investigation's row and the outbox, and its entry in the audit log.
 fn insert(connection: &Connection, id: InvestigationId, entry: &Entry) -> Result<(), Error> {
+    let stored = json(&entry.event);
     connection
         .prepare_cached("INSERT INTO events (investigation, seq, at, event) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((id.0, entry.seq, millis(entry.at), json(&entry.event)))?;
+        .execute((id.0, entry.seq, millis(entry.at), &stored))?;
+    audit::append(connection, entry.at, Record::of_step(id, entry, &stored))?;
     if let Some(state) = entry.event.state() {
         let ended_at = state.is_over().then(|| millis(entry.at));
         connection
@@ -95,7 +97,7 @@ fn insert(connection: &Connection, id: InvestigationId, entry: &Entry) -> Result
         Event::Failed { reason } => set_reason(connection, id, reason),
         Event::Escalated { reason } => {
             set_reason(connection, id, reason)?;
-            put_notice(connection, &notice(connection, id, reason, entry.at)?)
+            outbox::put_notice(connection, &outbox::notice_of(connection, id, reason, entry.at)?)
         }
         _ => Ok(()),
     }
@@ -104,27 +106,4 @@ fn insert(connection: &Connection, id: InvestigationId, entry: &Entry) -> Result
 fn set_reason(connection: &Connection, id: InvestigationId, reason: &str) -> Result<(), Error> {
     let text = "UPDATE investigations SET reason = ?2 WHERE id = ?1";
     connection.prepare_cached(text)?.execute((id.0, reason)).map(drop)
-}
-
-fn notice(
-    connection: &Connection,
-    id: InvestigationId,
-    reason: &str,
-    at: Timestamp,
-) -> Result<Notice, Error> {
-    let text = "SELECT incidents.id, incidents.title, incidents.severity, investigations.report
-                FROM investigations JOIN incidents ON incidents.id = investigations.incident
-                WHERE investigations.id = ?1";
-    connection.prepare_cached(text)?.query_row([id.0], |row| {
-        let report: Option<String> = row.get("report")?;
-        Ok(Notice {
-            incident: IncidentId(row.get("id")?),
-            investigation: id,
-            title: row.get("title")?,
-            severity: rows::severity(row, "severity")?,
-            reason: reason.to_owned(),
-            report: report.and_then(|text| serde_json::from_str(&text).ok()),
-            escalated_at: at,
-        })
-    })
 }

@@ -3,11 +3,14 @@
 //! One thread writes; whatever waits for it when it comes round is one commit (`writer`). Queries run beside it on
 //! read-only connections (`query`). Several processes may have the same store open: SQLite's own locks order them.
 
+mod audit;
 mod ingest;
 mod investigate;
+mod outbox;
 mod query;
 mod rows;
 mod schema;
+mod tokens;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -16,14 +19,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
-use watchkeeper_domain::escalation::Notice;
+use watchkeeper_domain::access::{Token, TokenId};
+use watchkeeper_domain::audit::{Entry as AuditEntry, Record};
+use watchkeeper_domain::escalation;
 use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::{Entry, Event, Investigation, PastReport};
 use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 
+pub use audit::AuditFile;
 use writer::Writer;
+
+use super::AuditKey;
 
 const FILE: &str = "watchkeeper.db";
 
@@ -39,12 +47,18 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens, or creates, the store in the folder `data`.
+    /// Opens, or creates, the store in the folder `data`, with the audit log's key in it.
     pub fn open(data: &Path) -> Result<Self, StoreError> {
+        Self::open_with_key(data, &AuditKey::file_in(data))
+    }
+
+    /// As [`SqliteStore::open`], with the key elsewhere.
+    pub fn open_with_key(data: &Path, key: &Path) -> Result<Self, StoreError> {
         let path = data.join(FILE);
         std::fs::create_dir_all(data).map_err(|error| unavailable(format!("{}: {error}", data.display())))?;
-        let connection =
-            open_writer(&path).map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
+        let key = audit_key(&path, key)?;
+        let connection = open_writer(&path, Arc::new(key))
+            .map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
         Ok(Self {
             writer: Writer::start(connection)?,
             readers: Arc::new(Readers { path, idle: Mutex::new(Vec::new()) }),
@@ -54,6 +68,15 @@ impl SqliteStore {
     /// Whether the folder has a store already.
     pub fn exists(data: &Path) -> bool {
         data.join(FILE).is_file()
+    }
+
+    /// Whether the folder's store ever had an API token. Changes nothing, whatever version it is of.
+    pub fn has_tokens(data: &Path) -> bool {
+        let readers = Readers { path: data.join(FILE), idle: Mutex::new(Vec::new()) };
+        let some = |connection: Connection| {
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM tokens)", [], |row| row.get(0))
+        };
+        Self::exists(data) && readers.open().and_then(some).unwrap_or(false)
     }
 
     async fn read<T: Send + 'static>(
@@ -71,7 +94,30 @@ impl SqliteStore {
     }
 }
 
-fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
+/// The key in `file`. One is made for a store that has no log yet, and never beside one: what it signs would not be believed.
+fn audit_key(store: &Path, file: &Path) -> Result<AuditKey, StoreError> {
+    if file.exists() {
+        return AuditKey::read(file).map_err(unavailable);
+    }
+    let log =
+        store.is_file().then(|| Readers { path: store.to_owned(), idle: Mutex::new(Vec::new()) }.open());
+    let has_log = log.is_some_and(|connection| {
+        let count = |connection: Connection| {
+            connection.query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, i64>(0))
+        };
+        connection.and_then(count).is_ok_and(|count| count > 0)
+    });
+    if has_log {
+        return Err(unavailable(format!(
+            "{}: the key of the audit log in {} is not there: put it back, or name it with --audit-key",
+            file.display(),
+            store.display()
+        )));
+    }
+    AuditKey::create(file).map_err(unavailable)
+}
+
+fn open_writer(path: &Path, key: Arc<AuditKey>) -> Result<Connection, rusqlite::Error> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -80,6 +126,7 @@ fn open_writer(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(64);
+    audit::let_sign(&connection, key)?;
     schema::migrate(&mut connection)?;
     Ok(connection)
 }
@@ -211,25 +258,79 @@ impl Store for SqliteStore {
         self.writer.write(move |batch| investigate::append(batch.connection, id, seq, event)).await
     }
 
-    async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Outgoing>, StoreError> {
-        self.read(move |connection| query::due_notices(connection, now, limit).map_err(sql)).await
+    async fn address_notices(&self, channels: &[String]) -> Result<(), StoreError> {
+        let channels = channels.to_vec();
+        let address = move |batch: &mut writer::Batch<'_>| {
+            outbox::address(batch.connection, &channels, Timestamp::now()).map_err(sql)
+        };
+        self.writer.write(address).await
+    }
+
+    async fn has_unaddressed_notices(&self) -> Result<bool, StoreError> {
+        self.read(move |connection| outbox::is_unaddressed(connection).map_err(sql)).await
+    }
+
+    async fn due_notices(
+        &self,
+        channel: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Outgoing>, StoreError> {
+        let channel = channel.to_owned();
+        self.read(move |connection| outbox::due(connection, &channel, now, limit).map_err(sql)).await
     }
 
     async fn notice_delivered(&self, id: i64) -> Result<(), StoreError> {
-        let write = move |batch: &mut writer::Batch<'_>| {
-            let text = "UPDATE notices SET delivered_at = ?2, error = NULL WHERE id = ?1";
-            batch.connection.prepare_cached(text)?.execute((id, rows::millis(Timestamp::now())))
-        };
-        self.writer.write(move |batch| write(batch).map(drop).map_err(sql)).await
+        self.writer
+            .write(move |batch| outbox::delivered(batch.connection, id, Timestamp::now()).map_err(sql))
+            .await
     }
 
-    async fn notice_failed(&self, id: i64, error: &str, next_at: Timestamp) -> Result<(), StoreError> {
+    async fn notice_failed(
+        &self,
+        id: i64,
+        error: &str,
+        next_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let error = error.to_owned();
-        let write = move |batch: &mut writer::Batch<'_>| {
-            let text = "UPDATE notices SET attempts = attempts + 1, error = ?2, next_at = ?3 WHERE id = ?1";
-            batch.connection.prepare_cached(text)?.execute((id, error, rows::millis(next_at)))
+        let fail = move |batch: &mut writer::Batch<'_>| {
+            outbox::failed(batch.connection, id, &error, next_at, Timestamp::now()).map_err(sql)
         };
-        self.writer.write(move |batch| write(batch).map(drop).map_err(sql)).await
+        self.writer.write(fail).await
+    }
+
+    async fn pending_notices(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read(move |connection| outbox::pending(connection).map_err(sql)).await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<escalation::Delivery>, StoreError> {
+        self.read(move |connection| query::deliveries(connection, &query)).await
+    }
+
+    async fn record(&self, record: Record) -> Result<AuditEntry, StoreError> {
+        let now = Timestamp::now();
+        self.writer.write(move |batch| audit::append(batch.connection, now, record).map_err(sql)).await
+    }
+
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read(move |connection| audit::entries(connection, after, limit).map_err(sql)).await
+    }
+
+    async fn create_token(&self, new: NewToken) -> Result<Token, StoreError> {
+        self.writer.write(move |batch| tokens::create(batch.connection, new)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        self.read(move |connection| tokens::all(connection).map_err(sql)).await
+    }
+
+    async fn revoke_token(&self, name: &str, by: &str) -> Result<Token, StoreError> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.writer.write(move |batch| tokens::revoke(batch.connection, &name, &by)).await
+    }
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.write(move |batch| tokens::used(batch.connection, id, at).map_err(sql)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -240,11 +341,4 @@ impl Store for SqliteStore {
         };
         self.writer.write(move |batch| write(batch).map(drop).map_err(sql)).await
     }
-}
-
-/// The notice of an escalation, once an incident.
-fn put_notice(connection: &Connection, notice: &Notice) -> Result<(), rusqlite::Error> {
-    let text = "INSERT OR IGNORE INTO notices (incident, notice, next_at) VALUES (?1, ?2, ?3)";
-    let values = (notice.incident.0, rows::json(notice), rows::millis(notice.escalated_at));
-    connection.prepare_cached(text)?.execute(values).map(drop)
 }

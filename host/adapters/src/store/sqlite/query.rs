@@ -3,14 +3,15 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params_from_iter};
 use watchkeeper_domain::alert::Severity;
+use watchkeeper_domain::escalation;
 use watchkeeper_domain::incident::{Incident, IncidentStatus};
 use watchkeeper_domain::investigation::{Entry, Investigation, PastReport};
 use watchkeeper_domain::plugin::{Batch, Payload};
 use watchkeeper_domain::store::*;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId};
 
 use super::rows::{self, millis, severity_code};
-use super::sql;
+use super::{outbox, sql};
 
 /// A `SELECT` that grows a condition at a time.
 struct Listing {
@@ -260,18 +261,14 @@ pub(super) fn cursor(connection: &Connection, source: &str) -> Result<Option<Str
     connection.prepare_cached(text)?.query_row([source], |row| row.get(0)).optional()
 }
 
-pub(super) fn due_notices(
+pub(super) fn deliveries(
     connection: &Connection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<Outgoing>, Error> {
-    let text = "SELECT id, attempts, notice FROM notices WHERE delivered_at IS NULL AND next_at <= ?1
-                ORDER BY next_at, id LIMIT ?2";
-    rows_of(connection, text, [millis(now).into(), limit.into()], |row| {
-        Ok(Outgoing {
-            id: row.get("id")?,
-            attempts: row.get("attempts")?,
-            notice: rows::from_json(row, "notice")?,
-        })
-    })
+    query: &DeliveryQuery,
+) -> Result<Page<escalation::Delivery>, StoreError> {
+    let (key, time) = ("deliveries.id", "notices.created_at");
+    let mut listing = Listing::new(outbox::DELIVERIES, key, time, &query.window)?;
+    listing.and_if("deliveries.channel = ?", query.channel.clone());
+    listing.and_if("deliveries.state = ?", query.status.map(|state| state.as_str().to_owned()));
+    listing.and_if("deliveries.incident = ?", query.incident.map(|id| id.0));
+    listing.run(connection, key, outbox::delivery, |delivery| delivery.id)
 }

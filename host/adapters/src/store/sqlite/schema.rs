@@ -5,7 +5,11 @@
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-const VERSIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const VERSIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+
+/// Whose tables have the audit log, which begins with them.
+const WITH_AUDIT: u32 = 3;
 
 /// Brings the file to the last version, in one commit.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
@@ -18,6 +22,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     })?;
     for text in missing {
         transaction.execute_batch(text)?;
+    }
+    if version < WITH_AUDIT {
+        super::audit::open_log(&transaction)?;
     }
     if !missing.is_empty() {
         transaction.pragma_update(None, "user_version", last as i64)?;

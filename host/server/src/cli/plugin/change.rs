@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use watchkeeper_domain::audit::Record;
 use watchkeeper_wasm::{Options as RegistryOptions, Registry};
 
 use crate::cli::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, print_json};
@@ -59,6 +60,7 @@ pub(super) fn prune(options: &PruneOptions) -> Result<Ended> {
 
 fn run(place: &Place, order: &Order) -> Result<Ended> {
     let data = &place.data.data;
+    enter(place, order, "ordered", None)?;
     let result = match DataLock::take(data)? {
         None => orders::give(&data.join(PLUGINS), order)?,
         Some(_lock) => {
@@ -70,6 +72,8 @@ fn run(place: &Place, order: &Order) -> Result<Ended> {
             order.carry_out(&registry)
         }
     };
+    let failed = result.as_ref().err().map(String::as_str);
+    enter(place, order, if failed.is_none() { "done" } else { "failed" }, failed)?;
     if place.output.json {
         print_json(
             &json!({ "ok": result.is_ok(), "result": result.as_ref().unwrap_or_else(|error| error) }),
@@ -78,4 +82,16 @@ fn run(place: &Place, order: &Order) -> Result<Ended> {
         println!("{}", safe(result.as_ref().unwrap_or_else(|error| error)));
     }
     Ok(if result.is_ok() { Ended::Well } else { Ended::Badly })
+}
+
+/// Into the audit log, before the order is carried out: one that can't be entered isn't.
+fn enter(place: &Place, order: &Order, stage: &str, error: Option<&str>) -> Result<()> {
+    let order = serde_json::to_value(order)?;
+    let action = format!("plugin.{}", order["order"].as_str().unwrap_or("order"));
+    let plugin = order["plugin"].as_str().unwrap_or("every one whose file is gone");
+    let detail = json!({ "stage": stage, "error": error });
+    let record = Record::new("cli", &action, format!("plugin {plugin}"), detail);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
+    runtime.block_on(async { anyhow::Ok(place.data.open()?.record(record).await?) })?;
+    Ok(())
 }
