@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod approval;
 pub mod brain;
 pub mod dedup;
 pub mod escalation;

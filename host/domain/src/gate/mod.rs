@@ -7,6 +7,7 @@
 mod files;
 mod plan;
 mod policy;
+mod question;
 mod usage;
 mod value;
 
