@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::alert::Alert;
+use crate::approval::{Answer, ApprovalId, Pending, Question};
 use crate::gate::{Effect, Verdict};
 use crate::{IncidentId, Timestamp};
 
@@ -226,6 +227,19 @@ pub enum Event {
         reason: String,
         rule: Option<String>,
     },
+    /// A person must agree to the call; the investigation waits.
+    Asked {
+        call: u32,
+        #[serde(flatten)]
+        question: Question,
+        expires_at: Timestamp,
+    },
+    /// The first answer; there is no second.
+    Answered {
+        call: u32,
+        #[serde(flatten)]
+        answer: Answer,
+    },
     /// Written before the tool starts.
     Acting {
         call: u32,
@@ -257,7 +271,8 @@ impl Event {
     pub fn state(&self) -> Option<State> {
         match self {
             Event::Started { .. } => Some(State::Started),
-            Event::Running => Some(State::Running),
+            Event::Running | Event::Answered { .. } => Some(State::Running),
+            Event::Asked { .. } => Some(State::Waiting),
             Event::Completed => Some(State::Completed),
             Event::Failed { .. } => Some(State::Failed),
             Event::Escalated { .. } => Some(State::Escalated),
@@ -299,6 +314,8 @@ pub struct Budget {
     pub max_duration: Duration,
     pub escalate_on_confidence_below: f64,
     pub escalate_on_multiple_errors: u32,
+    /// How long a person has for an answer.
+    pub approval_expires_after: Duration,
 }
 
 impl Default for Budget {
@@ -308,8 +325,18 @@ impl Default for Budget {
             max_duration: Duration::from_secs(15 * 60),
             escalate_on_confidence_below: 0.7,
             escalate_on_multiple_errors: 3,
+            approval_expires_after: Duration::from_secs(30 * 60),
         }
     }
+}
+
+/// A question, and its answer once there is one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub question: Question,
+    pub at: Timestamp,
+    pub expires_at: Timestamp,
+    pub answer: Option<Answer>,
 }
 
 /// A call and how far it came.
@@ -317,8 +344,17 @@ impl Default for Budget {
 pub struct CallProgress {
     pub call: Call,
     pub verdict: Option<(Verdict, String)>,
+    pub asked: Option<Asked>,
     pub acting: Option<Effect>,
     pub outcome: Option<Outcome>,
+}
+
+impl CallProgress {
+    /// The hash of what a person approved.
+    pub fn approved(&self) -> Option<&str> {
+        let asked = self.asked.as_ref()?;
+        matches!(asked.answer, Some(Answer::Approved { .. })).then_some(asked.question.hash.as_str())
+    }
 }
 
 /// How far an investigation came: the fold of its events.
@@ -326,6 +362,8 @@ pub struct CallProgress {
 pub struct Progress {
     /// When a worker took it up first: what waits in the queue spends no time.
     pub running_since: Option<Timestamp>,
+    /// Spent waiting for people, which costs it nothing.
+    pub waited: Duration,
     pub state: Option<State>,
     pub briefing: Option<Box<Briefing>>,
     pub brain: Option<String>,
@@ -341,6 +379,18 @@ pub struct Progress {
 pub enum Move {
     Brief,
     Judge {
+        call: u32,
+    },
+    /// Put a question to a person.
+    Ask {
+        call: u32,
+    },
+    /// For a person's answer, until then.
+    Wait {
+        until: Timestamp,
+    },
+    /// Nobody answered in time.
+    Expire {
         call: u32,
     },
     Act {
@@ -390,9 +440,17 @@ impl Progress {
             Event::Judged { call, verdict, reason, .. } => {
                 self.at(*call, |progress| progress.verdict = Some((*verdict, reason.clone())));
             }
+            Event::Asked { call, question, expires_at } => {
+                let (question, at, expires_at) = (question.clone(), entry.at, *expires_at);
+                self.at(*call, |progress| {
+                    progress.asked = Some(Asked { question, at, expires_at, answer: None })
+                });
+            }
+            Event::Answered { call, answer } => self.answered(*call, answer, entry.at),
             Event::Acting { call, effect } => self.at(*call, |progress| progress.acting = Some(*effect)),
             Event::Acted { call, outcome } => {
-                if matches!(outcome.status, OutcomeStatus::Failed | OutcomeStatus::TimedOut) {
+                let bad = [OutcomeStatus::Failed, OutcomeStatus::TimedOut, OutcomeStatus::Refused];
+                if bad.contains(&outcome.status) {
                     self.err(outcome.output.clone());
                 }
                 self.at(*call, |progress| progress.outcome = Some(outcome.clone()));
@@ -407,9 +465,34 @@ impl Progress {
         self.calls.extend(calls.iter().map(|call| CallProgress {
             call: call.clone(),
             verdict: None,
+            asked: None,
             acting: None,
             outcome: None,
         }));
+    }
+
+    fn answered(&mut self, call: u32, answer: &Answer, at: Timestamp) {
+        let mut waited = Duration::ZERO;
+        self.at(call, |progress| {
+            if let Some(asked) = &mut progress.asked {
+                waited = at.since(asked.at);
+                asked.answer = Some(answer.clone());
+            }
+            if let Answer::Denied { .. } = answer {
+                let refused = OutcomeStatus::Refused;
+                progress.outcome = Some(Outcome::without_run(refused, format!("It was not run: {answer}.")));
+            }
+        });
+        self.waited += waited;
+    }
+
+    /// The question that waits, if one does, without what only the store knows.
+    pub fn pending(&self) -> Option<(u32, &Asked)> {
+        let call = self
+            .calls
+            .iter()
+            .position(|call| matches!(&call.asked, Some(asked) if asked.answer.is_none()))?;
+        Some((call as u32, self.calls[call].asked.as_ref()?))
     }
 
     fn err(&mut self, error: String) {
@@ -437,8 +520,12 @@ impl Progress {
         if let Some(report) = &self.report {
             return Self::close(report, budget);
         }
-        if let Some((number, (_, reason))) = self.refused() {
-            return Move::Escalate { reason: format!("call {number} may not run by itself: {reason}") };
+        if let Some(reason) = self.stopped() {
+            return Move::Escalate { reason };
+        }
+        if let Some((call, asked)) = self.pending() {
+            let until = asked.expires_at;
+            return if now < until { Move::Wait { until } } else { Move::Expire { call } };
         }
         if let Some(reason) = self.over_budget(budget, now) {
             return Move::Escalate { reason };
@@ -457,10 +544,18 @@ impl Progress {
         Move::Escalate { reason: format!("the report's confidence of {confidence:.2} is below {needed:.2}") }
     }
 
-    fn refused(&self) -> Option<(usize, &(Verdict, String))> {
-        let verdicts =
-            self.calls.iter().enumerate().filter_map(|(n, call)| Some((n, call.verdict.as_ref()?)));
-        verdicts.into_iter().find(|(_, (verdict, _))| *verdict != Verdict::Allow)
+    /// What a person must hear of at once: a call that is blocked, a question that nobody answered.
+    fn stopped(&self) -> Option<String> {
+        self.calls.iter().enumerate().find_map(|(number, call)| match (&call.verdict, &call.asked) {
+            (Some((Verdict::Block, reason)), _) => Some(format!("call {number} must not run: {reason}")),
+            (_, Some(asked)) if asked.answer == Some(Answer::Expired) => {
+                let Question { what, reason, .. } = &asked.question;
+                Some(format!(
+                    "call {number}, `{what}`, waited for approval and nobody answered in time: {reason}"
+                ))
+            }
+            _ => None,
+        })
     }
 
     fn over_budget(&self, budget: &Budget, now: Timestamp) -> Option<String> {
@@ -468,7 +563,7 @@ impl Progress {
             let last = self.last_error.as_deref().unwrap_or_default();
             return Some(format!("{} errors, the last: {last}", self.errors));
         }
-        let spent = now.since(self.running_since?);
+        let spent = now.since(self.running_since?).saturating_sub(self.waited);
         (spent >= budget.max_duration).then(|| {
             format!("its time is spent: {} s of {} s", spent.as_secs(), budget.max_duration.as_secs())
         })
@@ -484,7 +579,9 @@ impl Progress {
             (Some(_), None) if self.actions() >= budget.max_actions => {
                 Move::Escalate { reason: format!("its {} actions are spent", budget.max_actions) }
             }
-            (Some(_), None) => Move::Act { call },
+            (Some((Verdict::Allow, _)), None) => Move::Act { call },
+            (Some(_), None) if open.approved().is_some() => Move::Act { call },
+            (Some(_), None) => Move::Ask { call },
         })
     }
 }

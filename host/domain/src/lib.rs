@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod alert;
+pub mod approval;
 pub mod audit;
 pub mod brain;
 pub mod dedup;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use tokio::sync::{Notify, watch};
 use tokio::task::{self, JoinError, JoinSet};
+use watchkeeper_domain::approval::Answer;
 use watchkeeper_domain::brain::{Brain, BrainError, Brains};
-use watchkeeper_domain::gate::{Effect, Gate, Verdict};
+use watchkeeper_domain::gate::{Effect, Gate, Judgement, Verdict};
 use watchkeeper_domain::investigation::*;
 use watchkeeper_domain::store::{Store, StoreError};
 use watchkeeper_domain::tool::Tool;
@@ -148,7 +149,8 @@ impl Investigator {
         run.record(Event::Running).await?;
         while !*stop.borrow() {
             let next = run.progress.next_move(&self.options.budget, Timestamp::now());
-            if next == Move::Nothing {
+            // One that waits for a person takes up nobody's time: the answer, or its end, puts it back into the queue.
+            if matches!(next, Move::Nothing | Move::Wait { .. }) {
                 break;
             }
             run.make(next).await?;
@@ -191,6 +193,9 @@ impl Run<'_> {
         match next {
             Move::Brief => self.open().await,
             Move::Judge { call } => self.judge(call).await,
+            Move::Ask { call } => self.ask_person(call).await,
+            Move::Wait { .. } => Ok(()),
+            Move::Expire { call } => self.record(Event::Answered { call, answer: Answer::Expired }).await,
             Move::Act { call } | Move::ActAgain { call } => self.act(call).await,
             Move::MarkInterrupted { call } => {
                 let why = "the host stopped while this ran; what it did is unknown, so it is not run again";
@@ -248,10 +253,27 @@ impl Run<'_> {
             return Ok(());
         };
         // Judged again, since only the gate makes an approved call, and its policy may be another after a restart.
-        let judgement = self.investigator.gate.judge(&open);
-        let (verdict, reason, rule) = (judgement.verdict, judgement.reason.clone(), judgement.rule.clone());
-        let Some(approved) = judgement.into_approved() else {
-            return self.record(Event::Judged { call, verdict, reason, rule }).await;
+        let gate = &self.investigator.gate;
+        let hash = self.progress.calls[call as usize].approved();
+        let approved = hash.is_some();
+        let judged = match hash {
+            Some(hash) => gate.by_approval(&open, hash),
+            None => {
+                let judgement = gate.judge(&open);
+                judgement.clone().into_approved().ok_or(judgement)
+            }
+        };
+        let approved = match judged {
+            Ok(approved) => approved,
+            // What was approved is another call by now, by another version of this host.
+            Err(Judgement { verdict: Verdict::Ask, reason, .. }) if approved => {
+                let outcome = Outcome::without_run(OutcomeStatus::Refused, reason);
+                return self.record(Event::Acted { call, outcome }).await;
+            }
+            Err(judgement) => {
+                let Judgement { verdict, reason, rule, .. } = judgement;
+                return self.record(Event::Judged { call, verdict, reason, rule }).await;
+            }
         };
         let effect: Effect = approved.effect();
         let Some(tool) = self.investigator.tools.get(&open.tool) else {
@@ -268,9 +290,28 @@ impl Run<'_> {
         self.record(Event::Acted { call, outcome }).await
     }
 
+    /// What nobody could run exactly so isn't asked about: the brain hears why, and may say it otherwise.
+    async fn ask_person(&mut self, call: u32) -> Result<(), StoreError> {
+        let Some(open) = self.progress.calls.get(call as usize) else { return Ok(()) };
+        match self.investigator.gate.question(&open.call) {
+            Some(question) => {
+                let expires_at =
+                    Timestamp::now().plus(self.investigator.options.budget.approval_expires_after);
+                self.record(Event::Asked { call, question, expires_at }).await
+            }
+            None => {
+                let reason = open.verdict.as_ref().map_or("", |(_, reason)| reason);
+                let why = format!("It was not run, and nobody can approve it as it stands: {reason}.");
+                let outcome = Outcome::without_run(OutcomeStatus::Refused, why);
+                self.record(Event::Acted { call, outcome }).await
+            }
+        }
+    }
+
     fn time_left(&self) -> Duration {
         let started = self.progress.running_since.unwrap_or_else(Timestamp::now);
-        self.investigator.options.budget.max_duration.saturating_sub(Timestamp::now().since(started))
+        let spent = Timestamp::now().since(started).saturating_sub(self.progress.waited);
+        self.investigator.options.budget.max_duration.saturating_sub(spent)
     }
 
     async fn ask_brain(&mut self) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ mod orders;
 mod plan;
 mod policy;
 mod profile;
+mod question;
 mod usage;
 mod value;
 
