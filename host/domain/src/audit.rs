@@ -135,6 +135,16 @@ fn what(event: &Event) -> (&'static str, String, Value) {
             let detail = json!({ "call": call, "verdict": verdict, "rule": rule, "reason": short(reason) });
             ("gate", "call.judged".into(), detail)
         }
+        Event::Asked { call, question, expires_at } => {
+            let what = short(&question.what);
+            let detail =
+                json!({ "call": call, "hash": question.hash, "what": what, "expires_at": expires_at });
+            ("gate", "call.asked".into(), detail)
+        }
+        Event::Answered { call, answer } => {
+            let answer = serde_json::to_value(answer).unwrap_or_default();
+            ("person", "call.answered".into(), json!({ "call": call, "answer": answer }))
+        }
         Event::Acting { call, effect } => {
             ("host", "call.acting".into(), json!({ "call": call, "effect": effect }))
         }

@@ -14,6 +14,8 @@ pub enum NoticeKind {
     /// A human is needed.
     #[default]
     Escalated,
+    /// A person must answer before an investigation goes on.
+    Asked,
     /// The incident for which one was called is over.
     Closed,
 }
@@ -22,6 +24,7 @@ impl NoticeKind {
     pub fn as_str(self) -> &'static str {
         match self {
             NoticeKind::Escalated => "escalated",
+            NoticeKind::Asked => "asked",
             NoticeKind::Closed => "closed",
         }
     }
@@ -43,8 +46,22 @@ pub struct Notice {
     /// Why a human is needed.
     pub reason: String,
     pub report: Option<Report>,
+    /// What is asked, if something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// Of a closed incident: when it closed.
     pub escalated_at: Timestamp,
+}
+
+/// A question of a notice, with what names it in an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// `inv-7.2`.
+    pub id: String,
+    pub hash: String,
+    /// What would run.
+    pub what: String,
+    pub expires_at: Timestamp,
 }
 
 /// Contract: `deliver` returns Ok only once the notice is in somebody's hands; it may be called again for the same notice

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::alert::Alert;
-use crate::approval::{Answer, ApprovalId, Pending, Question};
+use crate::approval::{Answer, Question};
 use crate::gate::{Effect, Verdict};
 use crate::{IncidentId, Timestamp};
 

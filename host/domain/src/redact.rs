@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex::{Captures, Regex, RegexSet};
 
-use crate::escalation::Notice;
+use crate::escalation::{Approval, Notice};
 use crate::investigation::{Evidence, Finding, Report};
 
 /// Bytes of a text that leaves; the rest is cut off.
@@ -274,6 +274,11 @@ impl Redactor {
             title: clean(&notice.title),
             reason: clean(&notice.reason),
             report: notice.report.as_ref().map(|report| clean_report(report, &mut clean)),
+            // Its hash stays that of what would run.
+            approval: notice
+                .approval
+                .as_ref()
+                .map(|approval| Approval { what: clean(&approval.what), ..approval.clone() }),
             ..notice.clone()
         };
         (notice, counts)

@@ -68,6 +68,9 @@ impl Investigator {
         let mut runs: JoinSet<()> = JoinSet::new();
         let mut running: HashMap<task::Id, InvestigationId> = HashMap::new();
         while !*stop.borrow() {
+            if let Err(error) = crate::approvals::expire(&*self.store).await {
+                tracing::error!(%error, "the questions that wait can't be read");
+            }
             self.take_up(&mut runs, &mut running, &stop).await;
             gauge!("agent_investigations_running").set(running.len() as f64);
             tokio::select! {

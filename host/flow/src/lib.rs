@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod approvals;
 mod backoff;
 mod brief;
 pub mod escalate;

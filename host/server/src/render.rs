@@ -108,6 +108,13 @@ impl TranscriptPrinter {
                 writeln!(out, "{at}  #{call} {}", self.call(*call))?;
                 writeln!(out, "              {verdict}{rule}: {}", one_line(reason))
             }
+            Event::Asked { call, question, expires_at } => {
+                let what = one_line(&question.what);
+                writeln!(out, "{at}  [{call}] waits until {expires_at} for a person: {what}")
+            }
+            Event::Answered { call, answer } => {
+                writeln!(out, "{at}  [{call}] {}", one_line(&answer.to_string()))
+            }
             Event::Acting { .. } => Ok(()),
             Event::Acted { call, outcome } => {
                 writeln!(out, "{at}  #{call} {} in {} ms", ended(outcome), outcome.duration.as_millis())?;

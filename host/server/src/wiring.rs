@@ -285,6 +285,7 @@ impl Host {
             ),
             body_limit: (config.host.server.body_limit_mib as usize) << 20,
             api_token: config.host.server.api_token.clone(),
+            slack: config.host.escalation.slack_apps(),
             open,
             metrics,
             readiness: Readiness::default(),

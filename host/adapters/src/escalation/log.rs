@@ -31,6 +31,14 @@ impl Channel for LogChannel {
                 "a human is needed: {}",
                 notice.title,
             ),
+            NoticeKind::Asked => tracing::warn!(
+                incident = %notice.incident,
+                approval = notice.approval.as_ref().map(|approval| approval.id.as_str()),
+                what = notice.approval.as_ref().map(|approval| approval.what.as_str()),
+                reason = %notice.reason,
+                "approval is needed: {}",
+                notice.title,
+            ),
             NoticeKind::Closed => tracing::info!(
                 incident = %notice.incident,
                 "an incident that a human was called for is over: {}",

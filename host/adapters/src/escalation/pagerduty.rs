@@ -79,6 +79,11 @@ fn details(notice: &Notice) -> Value {
         "incident": notice.incident,
         "investigation": notice.investigation,
     });
+    if let Some(approval) = &notice.approval {
+        details["would_run"] = short(&approval.what, DETAIL).into();
+        details["approve"] = format!("watchkeeper approve {}", approval.id).into();
+        details["until"] = approval.expires_at.to_string().into();
+    }
     if let Some(report) = &notice.report {
         let all = |texts: &mut dyn Iterator<Item = &String>| -> Vec<String> {
             texts.take(DETAILS).map(|text| short(text, DETAIL)).collect()

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
+use watchkeeper_domain::escalation::{Approval, Channel, ChannelError, Notice, NoticeKind};
 
 use super::http::{self, Answer};
 use super::text::{headline, line, short};
@@ -67,7 +67,7 @@ fn message(notice: &Notice) -> Value {
         "type": "header",
         "text": plain(&headline(notice, HEADER)),
     })];
-    if notice.kind == NoticeKind::Escalated {
+    if notice.kind != NoticeKind::Closed {
         blocks.push(json!({
             "type": "section",
             "fields": [
@@ -99,6 +99,9 @@ fn message(notice: &Notice) -> Value {
 
 fn paragraphs(notice: &Notice) -> Vec<String> {
     let mut texts = vec![format!("Reason: {}", notice.reason)];
+    if let Some(Approval { id, what, expires_at, .. }) = &notice.approval {
+        texts.push(format!("Would run ({id}, until {expires_at}): {what}"));
+    }
     if let Some(report) = &notice.report {
         texts.push(format!("Summary (confidence {:.2}): {}", report.confidence, report.summary));
         texts.extend(report.root_cause.iter().map(|cause| format!("Root cause: {cause}")));
@@ -107,10 +110,13 @@ fn paragraphs(notice: &Notice) -> Vec<String> {
     texts
 }
 
-/// What a person can answer in Slack itself. A notice asks for nothing yet; the buttons of an approval go here, each with an
-/// `action_id` and a `value` that name it.
-fn buttons(_notice: &Notice) -> Vec<Value> {
-    Vec::new()
+/// What a person can answer in Slack itself, where the app's interactions come to `/slack/interactions`
+/// (https://docs.slack.dev/reference/block-kit/block-elements/button-element).
+fn buttons(notice: &Notice) -> Vec<Value> {
+    let Some(approval) = &notice.approval else { return Vec::new() };
+    let value = format!("{} {}", approval.id, approval.hash);
+    let button = |action: &str, text: &str, style: &str| json!({ "type": "button", "action_id": action, "value": value, "text": plain(text), "style": style });
+    vec![button("watchkeeper_approve", "Approve", "primary"), button("watchkeeper_deny", "Deny", "danger")]
 }
 
 /// Slack refuses an empty one.

@@ -82,11 +82,14 @@ impl Smtp {
         let domain = self.from.email.domain();
         let thread = format!("<{}@{domain}>", notice.key);
         // The same for a repetition, another for another reason.
-        let told = format!("{}\n{}\n{}", notice.kind.as_str(), notice.reason, notice.escalated_at);
+        let asked = notice.approval.as_ref().map_or("", |approval| &approval.id);
+        let told = format!("{}\n{}\n{}{asked}", notice.kind.as_str(), notice.reason, notice.escalated_at);
         let id = format!("<{}.{}@{domain}>", notice.key, &Digest::of(told.as_bytes()).to_string()[..16]);
         let severity = notice.severity.as_str().to_uppercase();
         let subject = match notice.kind {
-            NoticeKind::Escalated => format!("[{severity}] {}", headline(notice, SUBJECT)),
+            NoticeKind::Escalated | NoticeKind::Asked => {
+                format!("[{severity}] {}", headline(notice, SUBJECT))
+            }
             NoticeKind::Closed => headline(notice, SUBJECT),
         };
         let mut message = Message::builder()

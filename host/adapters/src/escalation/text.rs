@@ -37,6 +37,7 @@ fn visible(text: &str) -> String {
 pub(super) fn headline(notice: &Notice, most: usize) -> String {
     match notice.kind {
         NoticeKind::Escalated => line(&format!("A human is needed: {}", notice.title), most),
+        NoticeKind::Asked => line(&format!("Approval is needed: {}", notice.title), most),
         NoticeKind::Closed => line(&format!("Over: {}", notice.title), most),
     }
 }
@@ -54,6 +55,12 @@ pub(super) fn plain(notice: &Notice) -> String {
     put("Reason", &notice.reason);
     put("At", &notice.escalated_at.to_string());
     put("Investigation", &notice.investigation.to_string());
+    if let Some(approval) = &notice.approval {
+        put("\nWould run", &approval.what);
+        put("Approve", &format!("watchkeeper approve {}", approval.id));
+        put("Deny", &format!("watchkeeper deny {} --reason …", approval.id));
+        put("Until", &approval.expires_at.to_string());
+    }
     let Some(report) = &notice.report else { return text };
     put("\nSummary", &report.summary);
     put("Root cause", report.root_cause.as_deref().unwrap_or("not found"));

@@ -54,6 +54,7 @@ impl Channel for Webhook {
     async fn deliver(&self, notice: &Notice) -> Result<(), ChannelError> {
         let event = match notice.kind {
             NoticeKind::Escalated => "incident.escalated",
+            NoticeKind::Asked => "approval.asked",
             NoticeKind::Closed => "incident.closed",
         };
         let body = json!({
@@ -65,6 +66,7 @@ impl Channel for Webhook {
             "severity": notice.severity,
             "reason": notice.reason,
             "report": notice.report,
+            "approval": notice.approval,
             "at": notice.escalated_at,
         });
         let body = body.to_string();

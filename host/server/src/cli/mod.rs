@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod approvals;
 mod audit;
 mod check;
 mod demo;
@@ -58,6 +59,12 @@ enum Command {
     Investigations(list::InvestigationsOptions),
     /// Investigate an incident now, and show it
     Investigate(investigate::Options),
+    /// What waits for a person's answer
+    Approvals(approvals::ListOptions),
+    /// Let a call run that waits for an answer
+    Approve(approvals::ApproveOptions),
+    /// Don't let it
+    Deny(approvals::DenyOptions),
     /// Judge calls, one JSON object a line: {"tool": "bash", "input": {"command": "…"}}; or explain one command
     Gate(gate::Options),
     /// Read dead letters again, once their plugin is mended
@@ -227,6 +234,9 @@ async fn dispatch_async(command: Command) -> Result<Ended> {
         Command::Replay(options) => replay::run(&options).await,
         Command::Escalate(command) => escalate::run(&command).await,
         Command::Token(command) => token::run(&command).await,
+        Command::Approvals(options) => approvals::list(&options).await,
+        Command::Approve(options) => approvals::approve(&options).await,
+        Command::Deny(options) => approvals::deny(&options).await,
         Command::Audit(_) | Command::Check(_) | Command::Gate(_) | Command::Plugin(_) => Ok(Ended::Well),
     }
 }

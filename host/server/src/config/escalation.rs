@@ -9,6 +9,7 @@ use watchkeeper_adapters::escalation as channels;
 use watchkeeper_domain::escalation::Channel;
 
 use super::text::{self, Environment, Problem};
+use crate::http::SlackApp;
 
 /// More than anybody looks at.
 const MOST: usize = 32;
@@ -49,6 +50,11 @@ enum Keys {
         channel: Option<String>,
         api_url: Option<String>,
         webhook_url: Option<String>,
+        /// Of the app whose buttons count.
+        signing_secret: Option<String>,
+        /// Members that may press them.
+        #[serde(default)]
+        approvers: Vec<String>,
     },
     Pagerduty {
         name: String,
@@ -120,8 +126,9 @@ impl Keys {
         match self {
             Keys::Log { .. } => Vec::new(),
             Keys::Webhook { url, secret, .. } => vec![("url", url), ("secret", secret)],
-            Keys::Slack { token, channel, api_url, webhook_url, .. } => {
+            Keys::Slack { token, channel, api_url, webhook_url, signing_secret, .. } => {
                 let texts = [
+                    ("signing_secret", signing_secret),
                     ("token", token),
                     ("channel", channel),
                     ("api_url", api_url),
@@ -142,13 +149,19 @@ impl Keys {
         }
     }
 
+    /// The app whose buttons count, if the channel has one.
+    fn app(&self) -> Option<SlackApp> {
+        let Keys::Slack { signing_secret: Some(secret), approvers, .. } = self else { return None };
+        Some(SlackApp { signing_secret: secret.clone(), approvers: approvers.clone() })
+    }
+
     /// What nobody else may read, whether it came from the environment or stands in the file.
     fn secrets(&self) -> Vec<&str> {
         match self {
             Keys::Log { .. } => Vec::new(),
             Keys::Webhook { secret, .. } => vec![secret],
-            Keys::Slack { token, webhook_url, .. } => {
-                [token, webhook_url].into_iter().flatten().map(String::as_str).collect()
+            Keys::Slack { token, webhook_url, signing_secret, .. } => {
+                [token, webhook_url, signing_secret].into_iter().flatten().map(String::as_str).collect()
             }
             Keys::Pagerduty { routing_key, .. } => vec![routing_key],
             Keys::Smtp { password, .. } => password.iter().map(String::as_str).collect(),
@@ -159,7 +172,15 @@ impl Keys {
         match self {
             Keys::Log { name } => Ok(Arc::new(channels::LogChannel::new(name))),
             Keys::Webhook { name, url, secret } => webhook(name, url, secret),
-            Keys::Slack { name, token, channel, api_url, webhook_url } => {
+            Keys::Slack { signing_secret: None, approvers, .. } if !approvers.is_empty() => Err((
+                "signing_secret",
+                "is missing beside approvers: the app's, from its Basic Information".into(),
+            )),
+            Keys::Slack { signing_secret: Some(_), approvers, .. } if approvers.is_empty() => Err((
+                "approvers",
+                "is missing: the ids of the members that may answer, such as U024BE7LH".into(),
+            )),
+            Keys::Slack { name, token, channel, api_url, webhook_url, .. } => {
                 slack(name, [token, channel, api_url, webhook_url].map(Option::as_deref))
             }
             Keys::Pagerduty { name, routing_key, url } => pagerduty(name, routing_key, url.as_deref()),
@@ -289,6 +310,11 @@ impl Escalation {
         }
         let built = self.built().map(drop);
         built.map_err(|wrong| problem(file, text, wrong.at, &wrong.name, wrong.key, wrong.reason))
+    }
+
+    /// Apps whose buttons answer approvals.
+    pub fn slack_apps(&self) -> Vec<SlackApp> {
+        self.channels.iter().filter_map(Keys::app).collect()
     }
 
     /// Every channel, in the file's order.

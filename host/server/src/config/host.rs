@@ -55,6 +55,8 @@ pub struct Investigation {
     max_actions: u32,
     #[serde(deserialize_with = "duration")]
     max_duration: Duration,
+    #[serde(deserialize_with = "duration")]
+    approval_expires_after: Duration,
     escalate_on_confidence_below: f64,
     escalate_on_multiple_errors: u32,
     pub max_concurrent: usize,
@@ -99,6 +101,7 @@ impl Default for Investigation {
             severities: vec![Severity::Critical],
             max_actions: budget.max_actions,
             max_duration: budget.max_duration,
+            approval_expires_after: budget.approval_expires_after,
             escalate_on_confidence_below: budget.escalate_on_confidence_below,
             escalate_on_multiple_errors: budget.escalate_on_multiple_errors,
             max_concurrent: 5,
@@ -134,7 +137,7 @@ impl HostConfig {
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let at_least_one: [(&str, u64); 7] = [
+        let at_least_one: [(&str, u64); 8] = [
             ("server.body_limit_mib", self.server.body_limit_mib.into()),
             ("server.rate_limit.per_second", self.server.rate_limit.per_second.into()),
             ("server.rate_limit.burst", self.server.rate_limit.burst.into()),
@@ -143,6 +146,10 @@ impl HostConfig {
             (
                 "investigation.escalate_on_multiple_errors",
                 self.investigation.escalate_on_multiple_errors.into(),
+            ),
+            (
+                "investigation.approval_expires_after",
+                self.investigation.approval_expires_after.as_millis() as u64,
             ),
             ("investigation.max_duration", self.investigation.max_duration.as_millis() as u64),
         ];
@@ -169,6 +176,7 @@ impl HostConfig {
         Budget {
             max_actions: self.investigation.max_actions,
             max_duration: self.investigation.max_duration,
+            approval_expires_after: self.investigation.approval_expires_after,
             escalate_on_confidence_below: self.investigation.escalate_on_confidence_below,
             escalate_on_multiple_errors: self.investigation.escalate_on_multiple_errors,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use watchkeeper_domain::access::Role;
@@ -17,7 +17,7 @@ use watchkeeper_domain::store::{Page, StoredAlert};
 use watchkeeper_domain::{IncidentId, InvestigationId};
 
 use super::access::{self, Authenticated};
-use super::{Doors, Failure};
+use super::{Doors, Failure, approvals};
 use crate::query::Filters;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -29,6 +29,9 @@ pub(super) fn router(doors: Arc<Doors>) -> Router<Arc<Doors>> {
         .route("/incidents/{id}", get(incident))
         .route("/investigations", get(investigations))
         .route("/investigations/{id}", get(investigation))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}/approve", post(approvals::approve))
+        .route("/approvals/{id}/deny", post(approvals::deny))
         .route("/escalations", get(escalations))
         .route("/audit", get(audit))
         .route("/whoami", get(whoami))
@@ -43,7 +46,7 @@ async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "the API has /api/v1/alerts, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/investigations, \
-         /api/v1/investigations/ID, /api/v1/escalations, /api/v1/audit, /api/v1/whoami, /api/v1/plugins and \
+         /api/v1/investigations/ID, /api/v1/approvals, /api/v1/escalations, /api/v1/audit, /api/v1/whoami, /api/v1/plugins and \
          /api/v1/plugins/NAME",
     )
 }

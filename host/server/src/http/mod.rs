@@ -2,8 +2,10 @@
 
 mod access;
 mod api;
+mod approvals;
 mod limit;
 mod listen;
+mod slack;
 mod status;
 mod webhook;
 
@@ -15,7 +17,7 @@ use axum::Json;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -26,9 +28,10 @@ use watchkeeper_wasm::Registry;
 use crate::sources::InService;
 pub(crate) use api::Transcribed;
 pub use limit::ClientLimit;
+pub use slack::SlackApp;
 
 /// First segments of paths that no source can have.
-pub const RESERVED: [&str; 5] = ["api", "metrics", "healthz", "readyz", "dashboard"];
+pub const RESERVED: [&str; 6] = ["api", "metrics", "healthz", "readyz", "dashboard", "slack"];
 
 /// What handlers share.
 pub struct Doors {
@@ -40,6 +43,8 @@ pub struct Doors {
     pub limit: ClientLimit,
     pub body_limit: usize,
     pub api_token: Option<String>,
+    /// Whose buttons count.
+    pub slack: Vec<SlackApp>,
     /// It listens beyond loopback.
     pub open: bool,
     pub metrics: PrometheusHandle,
@@ -59,6 +64,7 @@ fn router(doors: Arc<Doors>) -> Router {
     let api = api::router(doors.clone());
     Router::new()
         .nest("/api/v1", api)
+        .route("/slack/interactions", post(slack::interactions))
         .route("/metrics", get(status::metrics))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
@@ -68,7 +74,7 @@ fn router(doors: Arc<Doors>) -> Router {
 }
 
 async fn method_not_allowed() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET alone")
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path doesn't answer this method")
 }
 
 /// Any answer that isn't a success: `{"error": "…"}`.

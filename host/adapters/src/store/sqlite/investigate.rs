@@ -1,7 +1,9 @@
 //! Investigations and their events.
 
 use rusqlite::{Connection, Error, OptionalExtension};
+use watchkeeper_domain::approval::ApprovalId;
 use watchkeeper_domain::audit::Record;
+use watchkeeper_domain::escalation::Approval;
 use watchkeeper_domain::investigation::{Entry, Event, State, Trigger};
 use watchkeeper_domain::store::StoreError;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
@@ -98,6 +100,16 @@ fn insert(connection: &Connection, id: InvestigationId, entry: &Entry) -> Result
         Event::Escalated { reason } => {
             set_reason(connection, id, reason)?;
             outbox::put_notice(connection, &outbox::notice_of(connection, id, reason, entry.at)?)
+        }
+        Event::Asked { call, question, expires_at } => {
+            let approval = Approval {
+                id: ApprovalId { investigation: id, call: *call }.to_string(),
+                hash: question.hash.clone(),
+                what: question.what.clone(),
+                expires_at: *expires_at,
+            };
+            let notice = outbox::notice_of(connection, id, &question.reason, entry.at)?;
+            outbox::put_question(connection, &notice, approval)
         }
         _ => Ok(()),
     }

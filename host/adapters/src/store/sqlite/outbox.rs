@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Error, OptionalExtension, Row};
 use serde_json::json;
 use watchkeeper_domain::audit::Record;
-use watchkeeper_domain::escalation::{Delivery, DeliveryState, Notice, NoticeKind};
+use watchkeeper_domain::escalation::{Approval, Delivery, DeliveryState, Notice, NoticeKind};
 use watchkeeper_domain::store::Outgoing;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 
@@ -33,6 +33,16 @@ pub(super) fn put_notice(connection: &Connection, notice: &Notice) -> Result<(),
     insert(connection, notice, round)
 }
 
+/// That a person is asked, once a question.
+pub(super) fn put_question(
+    connection: &Connection,
+    notice: &Notice,
+    approval: Approval,
+) -> Result<(), Error> {
+    let notice = Notice { kind: NoticeKind::Asked, approval: Some(approval), ..notice.clone() };
+    insert(connection, &notice, round(connection, notice.incident)?)
+}
+
 /// That the incident is over, if a human was called for it since it opened.
 pub(super) fn put_closed(connection: &Connection, incident: IncidentId, at: Timestamp) -> Result<(), Error> {
     let round = round(connection, incident)?;
@@ -46,6 +56,7 @@ pub(super) fn put_closed(connection: &Connection, incident: IncidentId, at: Time
         kind: NoticeKind::Closed,
         reason: "all of its alerts are resolved".into(),
         report: None,
+        approval: None,
         escalated_at: at,
         ..last
     };
@@ -59,7 +70,11 @@ fn insert(connection: &Connection, notice: &Notice, round: u32) -> Result<(), Er
     let notice = Notice { key: format!("wk-{name}-{}", notice.incident), ..notice.clone() };
     let text = "INSERT OR IGNORE INTO notices (incident, round, kind, reason, notice, created_at)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let (kind, reason) = (notice.kind.as_str(), without_numbers(&notice.reason));
+    let reason = match &notice.approval {
+        Some(approval) => approval.id.clone(),
+        None => without_numbers(&notice.reason),
+    };
+    let kind = notice.kind.as_str();
     let values = (notice.incident.0, round, kind, reason, json(&notice), millis(notice.escalated_at));
     connection.prepare_cached(text)?.execute(values).map(drop)
 }
@@ -228,6 +243,7 @@ pub(super) fn notice_of(
             severity: rows::severity(row, "severity")?,
             reason: reason.to_owned(),
             report: report.and_then(|text| serde_json::from_str(&text).ok()),
+            approval: None,
             escalated_at: at,
         })
     })
