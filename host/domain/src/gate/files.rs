@@ -97,6 +97,12 @@ impl Files {
         let bare = lower.trim_matches('*');
         let named =
             |last: &Name| last.is(&lower) || (!bare.is_empty() && (last.is(bare) || last.text() == bare));
+        // And the other way round: `*pass*` looks for what `*password*` denies. `*.conf` looks for no file in particular.
+        let looks_for = |last: &Name| {
+            let sample = last.text().replace('*', "r");
+            bare.len() > 2 && !lower.starts_with("*.") && name_matches(&lower, &sample)
+        };
+        let named = |last: &Name| named(last) || looks_for(last);
         let telling = |last: &&Name| last.text().len() > 2;
         self.denied.iter().filter_map(|pattern| pattern.parts.last()).filter(telling).any(named)
     }

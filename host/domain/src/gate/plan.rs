@@ -195,12 +195,15 @@ impl Lexer<'_> {
 
     /// The two redirections that write no file. Anything glued to them would make them something else.
     fn stderr(&mut self) -> Result<Token, NotAPlan> {
-        let forms = [("2>/dev/null", Stderr::Dropped), ("2>&1", Stderr::Merged)];
+        let operand = self.rest()["2>".len()..].trim_start_matches([' ', '\t']);
+        let blanks = self.rest().len() - "2>".len() - operand.len();
+        let forms = [("/dev/null", Stderr::Dropped), ("&1", Stderr::Merged)];
         for (form, stderr) in forms {
-            if let Some(after) = self.rest().strip_prefix(form)
+            if let Some(after) = operand.strip_prefix(form)
+                && (blanks == 0 || stderr == Stderr::Dropped)
                 && after.chars().next().is_none_or(|next| matches!(next, ' ' | '\t' | '\n' | ';' | '&' | '|'))
             {
-                return Ok(self.operator(form.len(), Token::Stderr(stderr)));
+                return Ok(self.operator("2>".len() + blanks + form.len(), Token::Stderr(stderr)));
             }
         }
         Err(refuse(self.at, "a redirection; only `2>/dev/null` and `2>&1` are possible"))
@@ -604,6 +607,8 @@ mod tests {
             ("a 2>&1|b", Stderr::Merged),
             ("a 2>/dev/null&&b", Stderr::Dropped),
             ("a 2>/dev/null x", Stderr::Dropped),
+            ("a 2> /dev/null", Stderr::Dropped),
+            ("a 2> \t/dev/null|b", Stderr::Dropped),
             ("a 2>/dev/null 2>&1", Stderr::Merged),
             ("a 2>&1 2>/dev/null;", Stderr::Dropped),
             ("a '2>/dev/null'", Stderr::Shown),
@@ -642,7 +647,11 @@ mod tests {
             ("ls >> x", 3),
             ("ls 1>x", 4),
             ("ls 2>x", 3),
-            ("ls 2> /dev/null", 3),
+            ("ls 2> &1", 3),
+            ("ls 2> x", 3),
+            ("ls 2> /dev/nullx", 3),
+            ("ls 2>\\\n/dev/null", 3),
+            ("ls 2>", 3),
             ("ls 2>/dev/nullx", 3),
             ("ls 2>/dev/null/../x", 3),
             ("ls 2>&12", 3),

@@ -95,6 +95,8 @@ struct RuleText {
     bare: bool,
     #[serde(default)]
     needs: Vec<String>,
+    #[serde(default)]
+    flags_first: bool,
     // For ask and block: what narrows it down.
     #[serde(default)]
     with_flags: Vec<String>,
@@ -399,15 +401,16 @@ impl Rule {
             subcommands: text.subcommands.clone(),
             bare: text.bare,
             needs: text.needs.clone(),
+            flags_first: text.flags_first,
         };
         What::Uses { usage: Usage::new(&usage, style, problems), style }
     }
 
     fn signs(text: &RuleText, problems: &mut Vec<String>) -> What {
         let narrow = !text.flags.is_empty() || !text.positionals.is_empty() || !text.subcommands.is_empty();
-        if narrow || text.bare || text.flag_style.is_some() || !text.needs.is_empty() {
+        if narrow || text.bare || text.flag_style.is_some() || !text.needs.is_empty() || text.flags_first {
             problems.push(
-                "`flags`, `positionals`, `subcommands`, `bare`, `needs` and `flag_style` are for allow: an ask or block rule \
+                "`flags`, `positionals`, `subcommands`, `bare`, `needs`, `flags_first` and `flag_style` are for allow: an ask or block rule \
                  matches broadly, by `with_flags` and `with_words`"
                     .to_owned(),
             );

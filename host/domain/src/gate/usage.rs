@@ -28,6 +28,9 @@ pub(super) struct UsageText {
     /// Of each entry's spellings, at least one is given: what keeps the program from doing something else.
     #[serde(default)]
     pub(super) needs: Vec<String>,
+    /// Behind the first positional the program takes no flags any more: what looks like one there is a file to it.
+    #[serde(default)]
+    pub(super) flags_first: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +70,7 @@ pub(super) struct Usage {
     subcommands: BTreeMap<String, Usage>,
     bare: bool,
     needs: Vec<Vec<String>>,
+    flags_first: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +91,7 @@ pub(super) enum Match {
 
 impl Usage {
     pub(super) fn new(text: &UsageText, style: FlagStyle, problems: &mut Vec<String>) -> Self {
-        let mut usage = Self { bare: text.bare, ..Self::default() };
+        let mut usage = Self { bare: text.bare, flags_first: text.flags_first, ..Self::default() };
         for (spellings, kind) in &text.flags {
             usage.add_flags(spellings, kind, style, problems);
         }
@@ -219,6 +223,9 @@ impl<'a> Walk<'a> {
                 _ if self.style == FlagStyle::None => self.positional(word)?,
                 "--" if !only_positionals => only_positionals = true,
                 _ if !only_positionals && word.len() > 1 && word.starts_with('-') => {
+                    if self.is_past_flags() {
+                        return Err(format!("`{}` behind the first word", word.escape_debug()));
+                    }
                     self.flag(word, &mut words)?
                 }
                 _ => self.positional(word)?,
@@ -229,6 +236,10 @@ impl<'a> Walk<'a> {
 
     fn usage(&self) -> Option<&'a Usage> {
         self.usages.last().copied()
+    }
+
+    fn is_past_flags(&self) -> bool {
+        !self.positionals.is_empty() && self.usages.iter().any(|usage| usage.flags_first)
     }
 
     fn find(&mut self, flag: &str) -> Result<&'a Takes, String> {
@@ -539,6 +550,16 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(check(top.clone(), FlagStyle::Bundled, command) == Match::Yes, fits, "{command}");
+        }
+        let awk = json!({"flags": {"-F": "text"}, "positionals": [{"kind": "text"}, {"kind": "path"}], "flags_first": true});
+        for (command, fits) in [
+            ("-F x 1 /var/log/a", true),
+            ("1 -F etc/shadow", false),
+            ("1 -Fx", false),
+            ("-F x -- 1", true),
+            ("1 -", true),
+        ] {
+            assert_eq!(check(awk.clone(), FlagStyle::Bundled, command) == Match::Yes, fits, "{command}");
         }
         let echo = json!({"positionals": [{"kind": "text", "max": 2}]});
         for (command, fits) in [("-n --x", true), ("-- a", true), ("a b c", false)] {

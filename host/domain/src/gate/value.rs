@@ -103,7 +103,7 @@ pub(super) enum Kind {
     Name,
     AnyOf(Vec<Kind>),
     /// `pod/web-0`: one of these, and its name.
-    OneOfKind(Vec<String>),
+    Object(Vec<String>),
     /// A whole number up to this.
     UpTo(u32),
     /// What a grammar in code permits.
@@ -204,7 +204,7 @@ impl Kind {
             Shape { any_of: Some(kinds), .. } if !kinds.is_empty() => {
                 Ok(Kind::AnyOf(kinds.iter().map(Kind::new).collect::<Result<_, _>>()?))
             }
-            Shape { one_of_kind: Some(words), .. } if !words.is_empty() => Ok(Kind::OneOfKind(words.clone())),
+            Shape { one_of_kind: Some(words), .. } if !words.is_empty() => Ok(Kind::Object(words.clone())),
             Shape { up_to: Some(most), .. } => Ok(Kind::UpTo(*most)),
             Shape { language: Some(language), .. } => Ok(Kind::Language(*language)),
             Shape { optional: Some(_), .. } => Err("only a flag's value can be optional".into()),
@@ -244,7 +244,7 @@ impl Kind {
             Kind::Port => (is_port(word), "a port with its protocol".to_owned()),
             Kind::Name => (is_name(word), "a plain name".to_owned()),
             Kind::AnyOf(kinds) => return Self::fit_any(kinds, word, files),
-            Kind::OneOfKind(kinds) => {
+            Kind::Object(kinds) => {
                 (is_one_of_kind(word, kinds), format!("one of {} with its name", kinds.join(" ")))
             }
             Kind::UpTo(most) => (

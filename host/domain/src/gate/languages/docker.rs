@@ -58,6 +58,7 @@ fn template(text: &str, permitted: &dyn Fn(&[&str]) -> bool) -> Result<(), Strin
         match words[..] {
             ["end"] if inside > 0 => inside -= 1,
             ["else"] if inside > 0 => {}
+            ["println"] => {}
             ["range" | "with" | "if", path] => {
                 field(path, inside, permitted)?;
                 inside += 1;

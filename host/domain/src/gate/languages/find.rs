@@ -25,8 +25,11 @@ mod tests {
     fn secrets_are_not_looked_for() {
         holds(
             Language::FindName,
-            &["*.log", "core.*", "*", "*/nginx/*", "", "syslog*"],
-            &["*.pem", "id_rsa", "id_rsa*", "*/.ssh/*", "shadow", "*secret*", ".env", "*.PEM", "*shadow*"],
+            &["*.log", "*.conf", "*.json", "core.*", "*", "*/nginx/*", "", "syslog*"],
+            &[
+                "*.pem", "id_rsa", "id_rsa*", "*/.ssh/*", "shadow", "*secret*", ".env", "*.PEM", "*shadow*",
+                "*secr*",
+            ],
         );
     }
 }

@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
                 ' ' => self.at += 1,
                 '"' => self.string(depth)?,
                 '0'..='9' => self.number(),
-                'a'..='z' | 'A'..='Z' | '_' => self.name(after_dot)?,
+                'a'..='z' | 'A'..='Z' | '_' => self.name(after_dot, close == Some('}'))?,
                 '.' => {
                     self.at += 1;
                     field = self.peek().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
@@ -239,12 +239,12 @@ impl<'a> Reader<'a> {
             self.rest().bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'.').count();
     }
 
-    fn name(&mut self, field: bool) -> Result<(), String> {
+    fn name(&mut self, field: bool, in_object: bool) -> Result<(), String> {
         let name = self.word();
         // `{name: …}` names a key. `{name}` is short for `{name: .name}`, which has to be written out: elsewhere a bare
         // name is a function.
         let rest = self.rest().trim_start();
-        let key = rest.starts_with(':') && !rest.starts_with("::") && name != "env";
+        let key = in_object && rest.starts_with(':') && !rest.starts_with("::") && name != "env";
         if field || key || NAMES.contains(&name) { Ok(()) } else { Err(format!("jq's `{name}`")) }
     }
 
@@ -302,6 +302,8 @@ mod tests {
                 "def f: env; f",
                 "x::f",
                 "{env: env}",
+                ".[input:1]",
+                "{a: .[modulemeta:1]}",
                 ". # x",
                 "\"a",
                 "(.",

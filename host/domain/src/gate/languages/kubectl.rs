@@ -66,7 +66,8 @@ fn is_text(action: &str) -> bool {
 fn permitted(path: &str, inside: bool) -> Result<(), String> {
     let refuse = || format!("the path `{}`: metadata and status may be printed", path.escape_debug());
     let parts = parts(path).ok_or_else(refuse)?;
-    if inside || is_harmless(&parts) { Ok(()) } else { Err(refuse()) }
+    // From `$` on it is the root again.
+    if (inside && !path.starts_with('$')) || is_harmless(&parts) { Ok(()) } else { Err(refuse()) }
 }
 
 fn is_harmless(parts: &[&str]) -> bool {
@@ -207,6 +208,7 @@ mod tests {
                 "jsonpath={range .items[*]}{.spec}{end}",
                 "jsonpath={range .items[*]}{@}{end}",
                 "jsonpath={range .status.x[*]}{..}{end}",
+                "jsonpath={range .status.x[*]}{$.items[*].spec}{end}",
                 "jsonpath={.data}",
                 "jsonpath={.status",
                 "jsonpath={end}",

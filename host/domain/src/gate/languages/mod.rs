@@ -9,6 +9,7 @@ mod docker;
 mod find;
 mod jq;
 mod kubectl;
+mod lsof;
 mod sed;
 mod ss;
 
@@ -35,6 +36,8 @@ pub(super) enum Language {
     KubectlOutput,
     /// A path to sort or select by, of the same fields.
     KubectlPath,
+    /// lsof's `-i`: version, protocol and port, no host.
+    LsofAddress,
     /// A socket filter without names to look up.
     Ss,
     /// A health endpoint of this machine.
@@ -57,6 +60,7 @@ impl Language {
             Language::DockerInspect => docker::inspect(text),
             Language::KubectlOutput => kubectl::output(text),
             Language::KubectlPath => kubectl::path(text),
+            Language::LsofAddress => lsof::address(text),
             Language::Ss => ss::filter(text),
             Language::HealthUrl => curl::health_url(text),
             Language::CurlFormat => curl::format(text),
