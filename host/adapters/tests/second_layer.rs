@@ -5,6 +5,9 @@
 //! network, names, IPC), so that a hole in the sandbox harms the test alone. As a control, the same commands run there without
 //! the sandbox, and do change things.
 
+// A test that can't go on says so by panicking.
+#![allow(clippy::unwrap_used)]
+
 mod running;
 
 use std::collections::BTreeMap;
