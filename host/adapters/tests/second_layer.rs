@@ -189,7 +189,13 @@ fn nothing_changes() {
     let tried = count(&output, "tried ");
     assert!(tried >= 2 * COMMANDS.len() && COMMANDS.len() >= 60, "{tried} tried: {output}");
     assert!(!output.contains("CHANGED"), "{output}");
-    eprintln!("{} commands in two profiles: nothing changed", COMMANDS.len());
+    let absent: usize = output.lines().find_map(|line| line.strip_prefix("absent ")?.parse().ok()).unwrap();
+    let ran = COMMANDS.len() - absent / 2;
+    assert!(ran >= 60, "only {ran} of the programs are on this machine");
+    eprintln!(
+        "{ran} commands (and {} whose program isn't here) in two profiles: nothing changed",
+        absent / 2
+    );
 }
 
 /// That each of these does change something when nothing holds it, so that the test above could fail.
@@ -244,12 +250,19 @@ fn orchestrate() {
         "sandboxed" => {
             // One root for all: nothing changes it.
             let root = Root::new();
+            let mut absent = 0;
             for sandbox in [json!({}), json!({"netlink": true, "kernel_log": true, "list": ["/"]})] {
                 for (command, _) in COMMANDS {
-                    root.compare(command, &|inner| inner.env("THROWAWAY_SANDBOX", sandbox.to_string()));
+                    let (_, said) =
+                        root.compare(command, &|inner| inner.env("THROWAWAY_SANDBOX", sandbox.to_string()));
+                    // It was the sandbox that held, and not that nothing ran.
+                    let ran = said.contains("Outcome {") && !said.contains("its sandbox failed");
+                    assert!(ran, "{command}: {said}");
+                    absent += usize::from(said.contains(": not found in "));
                     println!("tried {command}");
                 }
             }
+            println!("absent {absent}");
         }
         "foreign" => {
             let root = Root::new();
@@ -263,7 +276,7 @@ fn orchestrate() {
         _ => {
             for (command, _) in COMMANDS.iter().filter(|(_, harmful)| *harmful) {
                 let root = Root::new();
-                if !root.compare(command, &|inner| inner.env("THROWAWAY_PLAIN", "1")) {
+                if !root.compare(command, &|inner| inner.env("THROWAWAY_PLAIN", "1")).0 {
                     println!("unchanged by {command}");
                 }
             }
@@ -424,7 +437,7 @@ impl Root {
     }
 
     /// Runs one command, says what it changed, and whether it did.
-    fn compare(&self, command: &str, how: &dyn Fn(&mut Command) -> &mut Command) -> bool {
+    fn compare(&self, command: &str, how: &dyn Fn(&mut Command) -> &mut Command) -> (bool, String) {
         let before = self.state();
         let said = self.run(command, how);
         let after = self.state();
@@ -445,7 +458,7 @@ impl Root {
         if !changes.is_empty() {
             println!("CHANGED by {command}: {changes:?}: {}", said.chars().take(600).collect::<String>());
         }
-        !changes.is_empty()
+        (!changes.is_empty(), said)
     }
 
     /// Everything that a command could change, each with what it is like.
