@@ -1,6 +1,9 @@
 //! What the sandbox holds, tried by real programs. The gate says allow to everything here (`running::allowing`), so what is
 //! refused, the kernel refuses.
 
+// A test that can't go on says so by panicking.
+#![allow(clippy::unwrap_used)]
+
 mod running;
 
 use std::io::{Read, Write};

@@ -16,9 +16,10 @@ use std::fs::File;
 use std::io::{self, PipeWriter};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +48,9 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 /// The longest report.
 const MAX_REPORT: u64 = 64 * 1024;
 
+/// How long a look at what may be read holds. A secret that is created meanwhile, in a tree that had none, is in that tree.
+const LOOKED: Duration = Duration::from_secs(2);
+
 /// How long the launcher may take to kill everything.
 const ENDING: Duration = Duration::from_secs(5);
 
@@ -72,6 +76,7 @@ pub struct Sandbox {
     launcher: File,
     files: Files,
     options: Options,
+    readable: Mutex<Option<(Instant, Vec<PathBuf>)>>,
 }
 
 /// Why there is no exit code.
@@ -92,7 +97,7 @@ impl Sandbox {
     }
 
     pub fn with_launcher(launcher: &Path, files: Files, options: Options) -> io::Result<Self> {
-        Ok(Self { launcher: File::open(launcher)?, files, options })
+        Ok(Self { launcher: File::open(launcher)?, files, options, readable: Mutex::default() })
     }
 
     /// What this kernel and the host's rights can do.
@@ -106,11 +111,9 @@ impl Sandbox {
 
     /// Starts a pipeline, whose output goes to `output`. Dropping what is returned kills all of it.
     pub async fn start(&self, programs: Vec<Program>, output: &PipeWriter) -> Result<Running, NotRun> {
-        let files = self.files.clone();
-        let readable = tokio::task::spawn_blocking(move || readable::readable(&files));
         let order = Order::Run(Pipeline {
             programs,
-            readable: readable.await.map_err(failed)?,
+            readable: self.readable().await?,
             listable: self.files.allowed_directories().iter().map(Into::into).collect(),
             variables: ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             user: self.options.user,
@@ -119,6 +122,19 @@ impl Sandbox {
             weaker: self.options.accept_weaker,
         });
         self.launch(&order, output).await
+    }
+
+    /// Looked at anew unless it just was: a plan may have many pipelines.
+    async fn readable(&self) -> Result<Vec<PathBuf>, NotRun> {
+        let known = self.readable.lock().map_err(failed)?.clone();
+        if let Some((_, known)) = known.filter(|(looked, _)| looked.elapsed() < LOOKED) {
+            return Ok(known);
+        }
+        let (files, looked) = (self.files.clone(), Instant::now());
+        let readable =
+            tokio::task::spawn_blocking(move || readable::readable(&files)).await.map_err(failed)?;
+        *self.readable.lock().map_err(failed)? = Some((looked, readable.clone()));
+        Ok(readable)
     }
 
     async fn launch(&self, order: &Order, output: &PipeWriter) -> Result<Running, NotRun> {

@@ -28,10 +28,11 @@ pub(super) fn readable(files: &Files) -> Vec<PathBuf> {
             // to whoever is in a Landlock domain and has no capability.
             Some(PROC) => rules.push(directory.to_owned()),
             Some(SYSFS) => walk.anchored(directory, &mut rules),
-            Some(_) if files.denied_by(&directory.to_string_lossy()).is_none() => {
-                if walk.is_clean(directory, &mut rules) {
-                    rules.push(directory.to_owned());
-                }
+            Some(_)
+                if files.denied_by(&directory.to_string_lossy()).is_none()
+                    && walk.is_clean(directory, &mut rules) =>
+            {
+                rules.push(directory.to_owned());
             }
             _ => {}
         }
@@ -44,7 +45,7 @@ pub(super) fn readable(files: &Files) -> Vec<PathBuf> {
 }
 
 fn kind(directory: &Path) -> Option<i64> {
-    statfs(directory).ok().map(|about| about.f_type as i64)
+    statfs(directory).ok().map(|about| about.f_type)
 }
 
 struct Walk<'a> {

@@ -242,8 +242,8 @@ fn ask(kernel: &std::os::fd::OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io:
     }
 }
 
-/// rustix calls this unsafe because of the one flag that takes file descriptors apart; it isn't used here.
-#[expect(deprecated, reason = "its successor is unsafe for a flag that is not used here")]
+/// rustix has a new name for this, for the one flag that takes file descriptors apart; it isn't used here.
+#[expect(deprecated, reason = "what its successor is about is a flag that is not used here")]
 pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)
 }

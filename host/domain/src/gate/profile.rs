@@ -167,7 +167,7 @@ fn is_harmless(name: &str) -> bool {
 }
 
 fn written(words: &[String]) -> Vec<Widen> {
-    let paths = words.iter().filter(|word| is_normal(word) && word.trim_matches('/') != "");
+    let paths = words.iter().filter(|word| is_normal(word) && !word.trim_matches('/').is_empty());
     paths.map(|path| Widen::Write { path: path.trim_end_matches('/').to_owned() }).collect()
 }
 

@@ -30,7 +30,7 @@ impl SandboxKeys {
     /// And what of it doesn't apply here.
     pub fn options(&self) -> Result<(Options, Vec<String>)> {
         let mut notes = Vec::new();
-        let user = self.user.as_deref().map(|name| user(name)).transpose()?;
+        let user = self.user.as_deref().map(user).transpose()?;
         let known = fs::read_to_string("/etc/group").unwrap_or_default();
         let groups = self.groups.iter().filter_map(|name| {
             let id = name.parse().ok().or_else(|| field(&known, name, 2)?.parse().ok());
