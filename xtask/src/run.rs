@@ -13,7 +13,7 @@ pub(crate) const PLUGINS: [&str; 7] =
     ["prometheus", "high-cpu", "disk-space", "oom-kill", "memory", "uptime-rust", "mqtt"];
 
 /// Plugins that only tests load.
-const GUESTS: [&str; 2] = ["hostile", "live"];
+const GUESTS: [&str; 3] = ["hostile", "live", "obedient"];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Profile {

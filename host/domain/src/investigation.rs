@@ -574,8 +574,9 @@ impl Progress {
         let call = number as u32;
         Some(match (&open.verdict, open.acting) {
             (None, _) => Move::Judge { call },
-            (Some(_), Some(Effect::Read)) => Move::ActAgain { call },
-            (Some(_), Some(Effect::Change)) => Move::MarkInterrupted { call },
+            (Some((Verdict::Allow, _)), Some(Effect::Read)) => Move::ActAgain { call },
+            // What the policy no longer allows isn't run a second time either.
+            (Some(_), Some(_)) => Move::MarkInterrupted { call },
             (Some(_), None) if self.actions() >= budget.max_actions => {
                 Move::Escalate { reason: format!("its {} actions are spent", budget.max_actions) }
             }

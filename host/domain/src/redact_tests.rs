@@ -318,9 +318,15 @@ fn every_text_of_a_notice_is_redacted() {
             recommendations: vec![text()],
             confidence: 0.5,
         }),
+        approval: Some(crate::escalation::Approval {
+            id: "inv-1.0".into(),
+            hash: "0".repeat(64),
+            what: text(),
+            expires_at: crate::Timestamp::from_millis(0),
+        }),
         escalated_at: crate::Timestamp::from_millis(0),
     };
     let (redacted, counts) = Redactor::default().notice(&notice);
     assert!(!serde_json::to_string(&redacted).unwrap().contains(&secret));
-    assert_eq!(counts, Counts::from([("github-token", 7)]));
+    assert_eq!(counts, Counts::from([("github-token", 8)]));
 }

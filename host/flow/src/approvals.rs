@@ -3,10 +3,12 @@
 //! Invariant: an answer is an event of its investigation, appended where its transcript ends. So of two that come at once the
 //! store takes one, and the other is told whose that was.
 
-use watchkeeper_domain::Timestamp;
+use std::collections::HashMap;
+
 use watchkeeper_domain::approval::{Answer, ApprovalId, Pending};
-use watchkeeper_domain::investigation::{Asked, Event, Progress, State};
+use watchkeeper_domain::investigation::{Asked, Event, Investigation, Progress, State};
 use watchkeeper_domain::store::{InvestigationQuery, Store, StoreError, Window};
+use watchkeeper_domain::{InvestigationId, Timestamp};
 
 /// Why an answer doesn't count.
 #[derive(Debug, thiserror::Error)]
@@ -26,25 +28,32 @@ pub enum Refused {
 
 /// All that wait, oldest first.
 pub async fn pending(store: &dyn Store) -> Result<Vec<Pending>, StoreError> {
-    let window = Window { limit: Window::MAX_LIMIT, ..Window::default() };
-    let waiting =
-        InvestigationQuery { status: Some(State::Waiting), window, ..InvestigationQuery::default() };
     let mut found = Vec::new();
-    for investigation in store.investigations(waiting).await?.items {
-        let progress = Progress::of(&store.transcript(investigation.id, 0).await?);
-        let Some((call, asked)) = progress.pending() else { continue };
-        found.push(Pending {
-            id: ApprovalId { investigation: investigation.id, call },
-            incident: investigation.incident,
-            title: investigation.title,
-            purpose: progress.calls[call as usize].call.purpose.clone(),
-            question: asked.question.clone(),
-            asked_at: asked.at,
-            expires_at: asked.expires_at,
-        });
+    for investigation in waiting(store).await? {
+        found.extend(question(store, investigation).await?);
     }
     found.sort_by_key(|pending| pending.asked_at);
     Ok(found)
+}
+
+async fn waiting(store: &dyn Store) -> Result<Vec<Investigation>, StoreError> {
+    let window = Window { limit: Window::MAX_LIMIT, ..Window::default() };
+    let waiting =
+        InvestigationQuery { status: Some(State::Waiting), window, ..InvestigationQuery::default() };
+    Ok(store.investigations(waiting).await?.items)
+}
+
+async fn question(store: &dyn Store, of: Investigation) -> Result<Option<Pending>, StoreError> {
+    let progress = Progress::of(&store.transcript(of.id, 0).await?);
+    Ok(progress.pending().map(|(call, asked)| Pending {
+        id: ApprovalId { investigation: of.id, call },
+        incident: of.incident,
+        title: of.title,
+        purpose: progress.calls[call as usize].call.purpose.clone(),
+        question: asked.question.clone(),
+        asked_at: asked.at,
+        expires_at: asked.expires_at,
+    }))
 }
 
 /// Takes an answer, if it is the first, in time, and about what the person saw: the question with this hash.
@@ -73,20 +82,39 @@ pub async fn answer(store: &dyn Store, id: ApprovalId, hash: &str, answer: Answe
     }
 }
 
-/// Ends the questions whose time is over.
-pub(crate) async fn expire(store: &dyn Store) -> Result<(), StoreError> {
-    for pending in pending(store).await? {
-        if Timestamp::now() < pending.expires_at {
-            continue;
+/// Ends questions whose time is over. Remembers until when each investigation waits, so that a look costs one query.
+#[derive(Default)]
+pub(crate) struct Expiry(HashMap<InvestigationId, Timestamp>);
+
+impl Expiry {
+    pub(crate) async fn look(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let waiting = waiting(store).await?;
+        self.0.retain(|id, _| waiting.iter().any(|investigation| investigation.id == *id));
+        for investigation in waiting {
+            let id = investigation.id;
+            if self.0.get(&id).is_some_and(|until| Timestamp::now() < *until) {
+                continue;
+            }
+            // It may wait for another question by now.
+            let Some(pending) = question(store, investigation).await? else { continue };
+            self.0.insert(id, pending.expires_at);
+            if Timestamp::now() >= pending.expires_at {
+                expire(store, &pending).await?;
+            }
         }
-        let id = pending.id.investigation;
-        let next = store.transcript(id, 0).await?.last().map_or(0, |entry| entry.seq + 1);
-        let expired = Event::Answered { call: pending.id.call, answer: Answer::Expired };
-        match store.append(id, next, expired).await {
-            Ok(_) => tracing::warn!(approval = %pending.id, "nobody answered in time"),
-            Err(StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
+        Ok(())
+    }
+}
+
+async fn expire(store: &dyn Store, pending: &Pending) -> Result<(), StoreError> {
+    let id = pending.id.investigation;
+    let next = store.transcript(id, 0).await?.last().map_or(0, |entry| entry.seq + 1);
+    let expired = Event::Answered { call: pending.id.call, answer: Answer::Expired };
+    match store.append(id, next, expired).await {
+        Ok(_) => tracing::warn!(approval = %pending.id, "nobody answered in time"),
+        // Somebody did, just now.
+        Err(StoreError::Conflict(_)) => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

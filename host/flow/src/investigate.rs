@@ -18,6 +18,7 @@ use watchkeeper_domain::store::{Store, StoreError};
 use watchkeeper_domain::tool::Tool;
 use watchkeeper_domain::{InvestigationId, Timestamp};
 
+use crate::approvals::Expiry;
 use crate::brief::brief;
 
 /// How often the queue is looked into when nobody says that there is something: another process may have put it there.
@@ -67,8 +68,9 @@ impl Investigator {
     pub async fn serve(self: Arc<Self>, handle: Handle, mut stop: watch::Receiver<bool>) {
         let mut runs: JoinSet<()> = JoinSet::new();
         let mut running: HashMap<task::Id, InvestigationId> = HashMap::new();
+        let mut expiry = Expiry::default();
         while !*stop.borrow() {
-            if let Err(error) = crate::approvals::expire(&*self.store).await {
+            if let Err(error) = expiry.look(&*self.store).await {
                 tracing::error!(%error, "the questions that wait can't be read");
             }
             self.take_up(&mut runs, &mut running, &stop).await;

@@ -112,27 +112,43 @@ async fn the_first_steps_are_run_before_the_brain_is_asked() {
 }
 
 #[tokio::test]
-async fn what_the_gate_does_not_allow_never_runs_and_escalates() {
-    let tool = |tool: &str, input| Call { tool: tool.into(), input, purpose: String::new() };
-    let refused = [
-        bash("kill"),
-        bash("rm"),
-        bash("rm -r -f /"),
-        bash("uptime; rm"),
-        bash("$(rm)"),
-        bash("uptime > /etc/passwd"),
-        bash("nobody-knows-this"),
-        tool("bash", json!({"command": "uptime", "cwd": "/"})),
-        tool("read_file", json!({"path": "/etc/shadow"})),
-        tool("teleport", json!({})),
-    ];
-    for call in refused {
+async fn what_the_gate_blocks_never_runs_and_escalates() {
+    for call in [bash("rm"), bash("rm -r -f /"), bash("uptime; rm")] {
         let proposed = Step::Calls(vec![call.clone(), bash("uptime")]);
         let ended = Ended::of(FakeBrains::saying(proposed), FakeTool::fine()).await;
-        ended.assert_escalated("call 0 may not run by itself");
+        ended.assert_escalated("call 0 must not run");
         ended.assert_one_notice().await;
         assert_eq!(ended.tool.ran(), [""; 0], "{call:?}");
         assert!(!names(&ended.events().await).contains(&"acting".to_owned()), "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_gate_asks_about_waits_for_a_person_and_does_not_run() {
+    let tool = |tool: &str, input| Call { tool: tool.into(), input, purpose: String::new() };
+    for call in [bash("kill"), bash("nobody-knows-this"), tool("read_file", json!({"path": "/home/x"}))] {
+        let proposed = Step::Calls(vec![call.clone(), bash("uptime")]);
+        let ended = Ended::of(FakeBrains::saying(proposed), FakeTool::fine()).await;
+        assert_eq!(ended.state(), State::Waiting, "{call:?}");
+        assert_eq!(ended.tool.ran(), [""; 0], "{call:?}");
+        assert_eq!(names(&ended.events().await).last().unwrap(), "asked", "{call:?}");
+        assert_eq!(ended.fixture.notices().await.len(), 1, "a person hears of it");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_could_run_as_it_stands_is_refused_to_the_brain() {
+    let tool = |tool: &str, input| Call { tool: tool.into(), input, purpose: String::new() };
+    for call in [
+        bash("$(rm)"),
+        bash("uptime > /etc/passwd"),
+        tool("bash", json!({"command": "uptime", "cwd": "/"})),
+        tool("teleport", json!({})),
+    ] {
+        let ended = Ended::of(FakeBrains::saying(Step::Calls(vec![call.clone()])), FakeTool::fine()).await;
+        // This brain says it again and again.
+        ended.assert_escalated("3 errors, the last: It was not run, and nobody can approve it as it stands");
+        assert_eq!(ended.tool.ran(), [""; 0], "{call:?}");
     }
 }
 
@@ -467,7 +483,8 @@ async fn a_call_that_was_allowed_and_no_longer_is_does_not_run() {
         let strict = json!({"allowed_directories": ["/var/log"]});
         investigator.gate = Arc::new(Gate::new(serde_json::from_value(strict).unwrap()));
         investigator.run(id, never()).await.unwrap();
-        assert_eq!(fixture.now(id).await.state, State::Escalated, "cut off after {cut_after}");
+        let waits = fixture.now(id).await.state == State::Waiting;
+        assert_eq!(waits, cut_after == "judged", "what was running is not asked about again");
         assert_eq!(tool.ran(), [""; 0]);
     }
 }

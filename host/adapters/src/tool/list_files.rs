@@ -14,7 +14,7 @@ use watchkeeper_domain::investigation::{Outcome, ToolDescription};
 use watchkeeper_domain::tool::Tool;
 
 use super::read_file::explain;
-use super::{Limits, Looked, hold_denied, look, wrong_action};
+use super::{Limits, Looked, hold_denied, hold_shown, locate, look, wrong_action};
 
 /// Lines in one listing; more say nothing to who reads them.
 const MAX_LISTED: usize = 500;
@@ -58,17 +58,20 @@ impl Tool for ListFiles {
             return wrong_action(LIST_FILES);
         };
         let (files, path, bytes) = (self.files.clone(), path.clone(), self.limits.output_bytes);
-        look(self.limits, move || list(&files, &path, bytes).map_err(|why| format!("{path}: {why}"))).await
+        let by_person = call.by_person();
+        let list = move || list(&files, &path, by_person, bytes).map_err(|why| format!("{path}: {why}"));
+        look(self.limits, list).await
     }
 }
 
-fn list(files: &Files, path: &str, bytes: usize) -> Looked {
-    let (directory, name) = files.locate(path).ok_or("it is outside of the allowed directories")?;
+fn list(files: &Files, path: &str, by_person: bool, bytes: usize) -> Looked {
+    let (directory, name) = locate(files, path, by_person)?;
     let mut folder = Dir::open_ambient_dir(directory, ambient_authority()).map_err(explain)?;
     if !name.is_empty() {
         folder = folder.open_dir(name).map_err(explain)?;
     }
     hold_denied(files, &folder)?;
+    hold_shown(files, path, &folder)?;
     let mut names: Vec<_> = folder
         .entries()
         .map_err(explain)?

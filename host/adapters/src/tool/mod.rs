@@ -100,18 +100,40 @@ fn wrong_action(tool: &str) -> Outcome {
     )
 }
 
+/// The folder to open, and the way from there: an allowed directory, or the path's own folder where a person agreed to that
+/// path.
+fn locate<'a>(files: &'a Files, path: &'a str, by_person: bool) -> Result<(&'a str, &'a str), String> {
+    let own = || path.trim_end_matches('/').rsplit_once('/').filter(|_| by_person);
+    let own = || own().map(|(folder, name)| (if folder.is_empty() { "/" } else { folder }, name));
+    files.locate(path).or_else(own).ok_or_else(|| "it is outside of the allowed directories".to_owned())
+}
+
+/// Refuses what was opened elsewhere than at the path that a person agreed to.
+fn hold_shown(files: &Files, path: &str, opened: impl AsFd) -> Result<(), String> {
+    let real = real_path(opened)?;
+    if files.locate(path).is_some() || real == path.trim_end_matches('/') {
+        return Ok(());
+    }
+    Err(format!("it is a link to `{real}`, and nobody agreed to that"))
+}
+
 /// Refuses what was opened if it is, by its real path, one of the denied files: a link inside of an allowed directory may
 /// lead to one.
 fn hold_denied(files: &Files, opened: impl AsFd) -> Result<(), String> {
+    let real = real_path(opened)?;
+    match files.denied_by(&real) {
+        Some(pattern) => Err(format!("it is a link to `{real}`, which `{pattern}` of denied_files denies")),
+        None => Ok(()),
+    }
+}
+
+/// By the kernel's own word.
+fn real_path(opened: impl AsFd) -> Result<String, String> {
     let link = format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd());
     let real =
         std::fs::read_link(link).map_err(|error| format!("where it really lies cannot be told: {error}"))?;
     let real = real.to_string_lossy();
-    let real = real.strip_suffix(" (deleted)").unwrap_or(&real);
-    match files.denied_by(real) {
-        Some(pattern) => Err(format!("it is a link to `{real}`, which `{pattern}` of denied_files denies")),
-        None => Ok(()),
-    }
+    Ok(real.strip_suffix(" (deleted)").unwrap_or(&real).to_owned())
 }
 
 #[cfg(test)]

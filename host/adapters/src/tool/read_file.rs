@@ -14,7 +14,7 @@ use watchkeeper_domain::gate::{Action, ApprovedCall, Files, READ_FILE};
 use watchkeeper_domain::investigation::{Outcome, ToolDescription};
 use watchkeeper_domain::tool::Tool;
 
-use super::{Excerpt, Limits, Looked, hold_denied, look, wrong_action};
+use super::{Excerpt, Limits, Looked, hold_denied, hold_shown, locate, look, wrong_action};
 
 /// How far a file is read that doesn't tell its size, as those in /proc.
 const MAX_UNKNOWN_BYTES: usize = 16 * 1024 * 1024;
@@ -58,13 +58,16 @@ impl Tool for ReadFile {
             return wrong_action(READ_FILE);
         };
         let (files, path, limits) = (self.files.clone(), path.clone(), self.limits);
-        look(limits, move || read(&files, &path, limits.output_bytes).map_err(|why| format!("{path}: {why}")))
-            .await
+        let by_person = call.by_person();
+        let read = move || {
+            read(&files, &path, by_person, limits.output_bytes).map_err(|why| format!("{path}: {why}"))
+        };
+        look(limits, read).await
     }
 }
 
-fn read(files: &Files, path: &str, bytes: usize) -> Looked {
-    let (directory, name) = files.locate(path).ok_or("it is outside of the allowed directories")?;
+fn read(files: &Files, path: &str, by_person: bool, bytes: usize) -> Looked {
+    let (directory, name) = locate(files, path, by_person)?;
     if name.is_empty() {
         return Err(not_regular(true));
     }
@@ -78,6 +81,7 @@ fn read(files: &Files, path: &str, bytes: usize) -> Looked {
     let metadata = file.metadata().map_err(explain)?;
     regular(&metadata)?;
     hold_denied(files, &file)?;
+    hold_shown(files, path, &file)?;
     let mut excerpt = Excerpt::new(bytes);
     both_ends(&mut file, metadata.len(), bytes, &mut excerpt).map_err(explain)?;
     Ok(excerpt.finish())

@@ -98,7 +98,7 @@ impl Judgement {
     }
 
     fn allow(action: Action, effect: Effect, profiles: Vec<Profile>, reason: String, rule: String) -> Self {
-        let approved = Some(ApprovedCall { action, effect, profiles });
+        let approved = Some(ApprovedCall { action, effect, profiles, by_person: false });
         Self { verdict: Verdict::Allow, reason, rule: Some(rule), approved }
     }
 }
@@ -122,9 +122,15 @@ pub struct ApprovedCall {
     action: Action,
     effect: Effect,
     profiles: Vec<Profile>,
+    by_person: bool,
 }
 
 impl ApprovedCall {
+    /// A person agreed to it: a path may be outside of the allowed directories, and is no other than the one that was shown.
+    pub fn by_person(&self) -> bool {
+        self.by_person
+    }
+
     pub fn action(&self) -> &Action {
         &self.action
     }

@@ -2,9 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
+use super::files::is_normal;
 use super::{
-    Action, ApprovedCall, BASH, Effect, Gate, Judgement, LIST_FILES, Plan, Profile, READ_FILE, Verdict,
-    only_field,
+    Action, ApprovedCall, BASH, Command, Effect, Gate, Judgement, LIST_FILES, Plan, Profile, READ_FILE,
+    Verdict, only_field,
 };
 use crate::approval::Question;
 use crate::investigation::Call;
@@ -42,7 +43,7 @@ impl Gate {
                 let action =
                     action.ok_or_else(|| Judgement::ask("it is no longer what was approved: ask again"))?;
                 let profiles = self.reach(&action);
-                Ok(ApprovedCall { action, effect: Effect::Change, profiles })
+                Ok(ApprovedCall { action, effect: Effect::Change, profiles, by_person: true })
             }
         }
     }
@@ -50,7 +51,7 @@ impl Gate {
     /// What each program of it may reach: the host says so, not the brain.
     fn reach(&self, action: &Action) -> Vec<Profile> {
         match action {
-            Action::Run(plan) => self.profiles(plan),
+            Action::Run(plan) => plan.commands().zip(self.profiles(plan)).map(widened).collect(),
             Action::ReadFile { .. } | Action::ListFiles { .. } => Vec::new(),
         }
     }
@@ -66,6 +67,13 @@ impl Gate {
         }
         hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// A person agreed to the paths that the command names: so it may read them. What `denied_files` covers is never asked about.
+fn widened((command, mut profile): (&Command, Profile)) -> Profile {
+    let paths = command.argv.iter().skip(1).filter(|word| is_normal(word) && word.as_str() != "/");
+    profile.read.extend(paths.cloned());
+    profile
 }
 
 /// What would run, if it can be said literally.

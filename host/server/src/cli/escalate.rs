@@ -128,6 +128,7 @@ async fn test(options: &TestOptions) -> Result<Ended> {
         severity: Severity::Info,
         reason: reason.into(),
         report: None,
+        approval: None,
         escalated_at: now,
     };
     let told =
