@@ -1,7 +1,8 @@
 //! Swap after swap under load: nothing fails, nothing is lost or doubled, and every payload is read by one version, whole.
 //!
 //! `WATCHKEEPER_SOAK_SWAPS` says how many, 0 a minute of the same load without any; the figures (p99 with and without swaps, memory before and after) are printed. They
-//! are judged where they were asked for, since a machine that builds beside it gives other ones.
+//! are judged where they were asked for, since a machine that builds beside it gives other ones. `WATCHKEEPER_SOAK_NEIGHBOURS`
+//! likewise says how many rounds, with a hostile plugin beside and without.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use watchkeeper_tests::guest::{Fault, versioned};
-use watchkeeper_tests::{PATIENCE, Setup, TOKEN, Watchkeeper, client, wait};
+use watchkeeper_tests::{PATIENCE, Setup, TOKEN, Watchkeeper, client, guest_file, wait};
 
 const PATH: &str = "/alerts/v";
 
@@ -141,5 +142,48 @@ fn swaps_under_load_lose_nothing_double_nothing_and_fail_nothing() {
     assert_eq!(letters["items"].as_array().unwrap().len(), 0, "{letters:#}");
     if asked.is_some() {
         assert!(busy <= calm + Duration::from_millis(5), "p99 {calm:?} without swaps, {busy:?} with");
+    }
+}
+
+/// Asks a hostile plugin for each of its harms, again and again, for as long.
+fn provoke(host: &Watchkeeper, time: Duration) {
+    const HARMS: [&str; 8] = ["loop", "memory", "deep", "huge", "many", "panic", "exit", "print"];
+    let until = Instant::now() + time;
+    for harm in HARMS.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        assert_ne!(host.post_to("/alerts/hostile", *harm).status, 200, "{harm}");
+        // Senders of alerts that nobody can read don't come without a pause.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_hostile_plugin_beside_does_not_slow_its_neighbours_down() {
+    let asked =
+        std::env::var("WATCHKEEPER_SOAK_NEIGHBOURS").ok().map(|rounds| rounds.parse::<u64>().unwrap());
+    let time = Duration::from_secs(if asked.is_some() { 20 } else { 3 });
+    let hostile = "name: hostile\ntype: hostile\nlimits: { call_ms: 200, memory_mib: 16 }\n";
+    let host = Setup::without_sources()
+        .source("v.yaml", "name: v\ntype: v\n")
+        .plugin_bytes("v.wasm", versioned(PATH, "v00000", Fault::None))
+        .source("hostile.yaml", hostile)
+        .plugin_bytes("hostile.wasm", std::fs::read(guest_file("hostile")).unwrap())
+        .start();
+    let (mut calm, mut beside) = (Vec::new(), Vec::new());
+    for round in 0..asked.unwrap_or(1) {
+        let senders = |half: u64| (2 * round + half) * SENDERS..(2 * round + half + 1) * SENDERS;
+        calm.push(under_load(&host, senders(0), || std::thread::sleep(time)).0);
+        beside.push(under_load(&host, senders(1), || provoke(&host, time)).0);
+    }
+    eprintln!("p99 by round: {calm:?} alone, {beside:?} beside a hostile plugin");
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (calm, beside) = (median(&mut calm), median(&mut beside));
+    if asked.is_some() {
+        assert!(beside <= calm.mul_f64(1.1), "p99 {calm:?} alone, {beside:?} beside a hostile plugin");
     }
 }

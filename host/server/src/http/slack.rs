@@ -15,6 +15,7 @@ use ring::hmac;
 use serde::Deserialize;
 use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::approval::{Answer, ApprovalId, Person};
+use watchkeeper_domain::audit::Digest;
 use watchkeeper_flow::approvals;
 
 use super::{Doors, Failure};
@@ -129,17 +130,11 @@ fn is_signed(secret: &str, headers: &HeaderMap, body: &[u8], now: Timestamp) -> 
         return false;
     };
     let recent = at.parse::<u64>().is_ok_and(|at| at.abs_diff(now.as_millis() / 1000) <= SKEW);
-    let Some(shown) = signature.strip_prefix("v0=").and_then(unhex) else { return false };
+    let shown = signature.strip_prefix("v0=").and_then(|hex| hex.parse::<Digest>().ok());
+    let Some(shown) = shown else { return false };
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signed = [b"v0:", at.as_bytes(), b":", body].concat();
-    recent && hmac::verify(&key, &signed, &shown).is_ok()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok().filter(|_| pair.len() == 2))
-        .collect()
+    recent && hmac::verify(&key, &signed, &shown.0).is_ok()
 }
 
 fn payload(body: &[u8]) -> Result<Payload, String> {
