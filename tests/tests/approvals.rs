@@ -208,6 +208,35 @@ fn a_crash_while_it_waits_after_the_answer_or_while_it_runs_never_runs_it_twice_
     assert!(status == "interrupted" || status == "ran" || status == "failed", "{over:#}");
 }
 
+#[test]
+fn an_approval_widens_by_what_it_names_and_no_more() {
+    let folder = tempfile_dir("widened");
+    let (shown, other, link) = (folder.join("shown.txt"), folder.join("other.txt"), folder.join("link.txt"));
+    std::fs::write(&shown, "what was asked for\n").unwrap();
+    std::fs::write(&other, "what was not\n").unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    let gone = Gone(vec![shown.clone(), other.clone(), link.clone()]);
+    let host = setup("{}").start();
+    let calls = [
+        (format!("READ: {}", shown.display()), "ran", "what was asked for"),
+        (format!("READ: {}", link.display()), "failed", "nobody agreed to that"),
+        (format!("RUN: cat {}", shown.display()), "ran", "what was asked for"),
+        // The words of the command are what was agreed to, not where a link leads.
+        (format!("RUN: cat {}", link.display()), "ran", "ermission denied"),
+    ];
+    for (number, (call, status, words)) in calls.iter().enumerate() {
+        host.store(&alert(&format!("w{number}"), call));
+        let question = asked(&host);
+        host.site.run(&["approve", question["id"].as_str().unwrap()]).well();
+        host.investigations_once_over(number + 1);
+        let over = host.investigation(&format!("inv-{}", number + 1));
+        let outcome = &events(&over, "acted")[0]["outcome"];
+        assert_eq!(outcome["status"], *status, "{call}: {outcome:#}");
+        assert!(outcome["output"].as_str().unwrap().contains(words), "{call}: {outcome:#}");
+    }
+    drop(gone);
+}
+
 /// `v0=` and the HMAC that Slack's documentation describes, made by another program than the one that checks it.
 fn slack_signature(secret: &str, at: u64, body: &str) -> String {
     let mut openssl = Command::new("openssl");
@@ -314,7 +343,7 @@ fn a_brain_that_obeys_every_text_does_nothing_that_nobody_approved_and_tells_no_
     }
     poison.truncate(POISONED);
     const CANARY: &str = "canary-5f1e0c9a7b";
-    let secrets = tempfile_dir();
+    let secrets = tempfile_dir("canary");
     let secret = secrets.join("id_ed25519");
     std::fs::write(&secret, CANARY).unwrap();
     let log = std::path::PathBuf::from(format!("/var/log/watchkeeper-test-{}.log", std::process::id()));
@@ -368,8 +397,8 @@ fn a_brain_that_obeys_every_text_does_nothing_that_nobody_approved_and_tells_no_
 }
 
 /// Outside of what may be read.
-fn tempfile_dir() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("watchkeeper-canary-{}", std::process::id()));
+fn tempfile_dir(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("watchkeeper-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Json;
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -73,8 +73,10 @@ fn router(doors: Arc<Doors>) -> Router {
         .with_state(doors)
 }
 
-async fn method_not_allowed() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path doesn't answer this method")
+/// Each path answers one method.
+async fn method_not_allowed(asked: Method) -> Failure {
+    let answers = if matches!(asked, Method::GET | Method::HEAD) { "POST" } else { "GET" };
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path answers {answers} alone"))
 }
 
 /// Any answer that isn't a success: `{"error": "…"}`.
