@@ -214,7 +214,7 @@ fn an_approval_widens_by_what_it_names_and_no_more() {
     let (shown, other, link) = (folder.join("shown.txt"), folder.join("other.txt"), folder.join("link.txt"));
     std::fs::write(&shown, "what was asked for\n").unwrap();
     std::fs::write(&other, "what was not\n").unwrap();
-    std::os::unix::fs::symlink(&other, &link).unwrap();
+    std::os::unix::fs::symlink("other.txt", &link).unwrap();
     let gone = Gone(vec![shown.clone(), other.clone(), link.clone()]);
     let host = setup("{}").start();
     let calls = [

@@ -4,7 +4,7 @@
 //! left out, and no other.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -156,8 +156,14 @@ fn try_landlock(order: &Pipeline, profile: &Profile) -> Result<RulesetCreated, l
         rules = permit(rules, Path::new("/dev/kmsg"), file.into())?;
     }
     for widen in &profile.widen {
-        let Widen::Write { path } = widen else { continue };
-        let path = Path::new(path);
+        let path = match widen {
+            Widen::Signal { .. } => continue,
+            Widen::Read { path } => {
+                rules = permit_named(rules, Path::new(path))?;
+                continue;
+            }
+            Widen::Write { path } => Path::new(path),
+        };
         if path.is_dir() {
             rules = permit(rules, path, tree | writing(true))?;
         } else {
@@ -179,6 +185,17 @@ fn try_landlock(order: &Pipeline, profile: &Profile) -> Result<RulesetCreated, l
         },
         Reach::Nothing | Reach::Netlink => Ok(rules),
     }
+}
+
+/// What a person saw is a path; where a link leads is another. Of a folder, names alone: what is in it may be secret.
+fn permit_named(rules: RulesetCreated, path: &Path) -> Result<RulesetCreated, landlock::RulesetError> {
+    let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd()));
+    if real.is_ok_and(|real| real == path) {
+        let access = if is_folder(&opened) { AccessFs::ReadDir } else { AccessFs::ReadFile };
+        return rules.add_rule(PathBeneath::new(opened, access));
+    }
+    Ok(rules)
 }
 
 fn writing(folders: bool) -> BitFlags<AccessFs> {

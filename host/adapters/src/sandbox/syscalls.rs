@@ -331,7 +331,7 @@ fn allowed(profile: &Profile, scoped: bool) -> Result<Rules, seccompiler::Error>
         .iter()
         .filter_map(|widen| match widen {
             Widen::Signal { process } => Some(*process),
-            Widen::Write { .. } => None,
+            Widen::Read { .. } | Widen::Write { .. } => None,
         })
         .collect();
     if signalled.is_empty() && scoped {

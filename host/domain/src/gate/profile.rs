@@ -51,6 +51,8 @@ pub enum Reach {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Widen {
+    /// To read this file, or the names in this folder, if that is no link to elsewhere.
+    Read { path: String },
     /// To write, create, and remove this file, or whatever is in this folder.
     Write { path: String },
     /// To send a signal to this one process.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::files::is_normal;
 use super::{
     Action, ApprovedCall, BASH, Command, Effect, Gate, Judgement, LIST_FILES, Plan, Profile, READ_FILE,
-    Verdict, only_field,
+    Verdict, Widen, only_field,
 };
 use crate::approval::Question;
 use crate::investigation::Call;
@@ -72,7 +72,8 @@ impl Gate {
 /// A person agreed to the paths that the command names: so it may read them. What `denied_files` covers is never asked about.
 fn widened((command, mut profile): (&Command, Profile)) -> Profile {
     let paths = command.argv.iter().skip(1).filter(|word| is_normal(word) && word.as_str() != "/");
-    profile.read.extend(paths.cloned());
+    let reads = paths.map(|path| Widen::Read { path: path.trim_end_matches('/').to_owned() });
+    profile.widen.extend(reads);
     profile
 }
 
