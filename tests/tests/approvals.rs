@@ -164,6 +164,24 @@ fn a_question_that_nobody_answers_expires_and_a_human_is_called() {
 }
 
 #[test]
+fn where_no_host_serves_the_command_that_investigates_waits_for_the_answer_and_goes_on() {
+    let mut victim = Victim::new();
+    let mut host = setup("investigation: { severities: [] }").start();
+    host.store(&alert("a", &format!("RUN: {}", victim.command())));
+    let incident = host.all("incidents", "")[0]["id"].as_str().unwrap().to_owned();
+    host.kill9();
+    std::thread::scope(|scope| {
+        let investigates = scope.spawn(|| host.site.run(&["investigate", &incident]));
+        let id = asked(&host)["id"].as_str().unwrap().to_owned();
+        host.site.run(&["approve", &id]).well();
+        let said = investigates.join().unwrap().well().said();
+        assert!(said.contains("approved it"), "{said}");
+        assert_eq!(said.matches("running").count(), 2, "waiting is no event: {said}");
+    });
+    wait("the process ends", PATIENCE, || (!victim.is_alive()).then_some(()));
+}
+
+#[test]
 fn what_can_not_run_as_it_stands_is_refused_to_the_brain_and_what_is_blocked_is_escalated() {
     let host = setup("{}").start();
     host.store(&alert("a", "RUN: ls $(id)"));

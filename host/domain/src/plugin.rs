@@ -109,6 +109,18 @@ pub enum ReadError {
     Failed(String),
 }
 
+impl ReadError {
+    /// As the metrics call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ReadError::InvalidPayload(_) => "invalid_payload",
+            ReadError::Unauthorized(_) => "unauthorized",
+            ReadError::Unavailable { .. } => "unavailable",
+            ReadError::Failed(_) => "plugin_failed",
+        }
+    }
+}
+
 /// Takes what a live source hands on.
 #[async_trait]
 pub trait Sink: Send + Sync {

@@ -82,14 +82,16 @@ pub async fn answer(store: &dyn Store, id: ApprovalId, hash: &str, answer: Answe
     }
 }
 
-/// Ends questions whose time is over. Remembers until when each investigation waits, so that a look costs one query.
+/// Finds questions whose time is over. Remembers until when each investigation waits, so that a look costs one query.
 #[derive(Default)]
 pub(crate) struct Expiry(HashMap<InvestigationId, Timestamp>);
 
 impl Expiry {
-    pub(crate) async fn look(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    /// Investigations that wait no longer: a run of each says so in its transcript.
+    pub(crate) async fn due(&mut self, store: &dyn Store) -> Result<Vec<InvestigationId>, StoreError> {
         let waiting = waiting(store).await?;
         self.0.retain(|id, _| waiting.iter().any(|investigation| investigation.id == *id));
+        let mut due = Vec::new();
         for investigation in waiting {
             let id = investigation.id;
             if self.0.get(&id).is_some_and(|until| Timestamp::now() < *until) {
@@ -99,22 +101,9 @@ impl Expiry {
             let Some(pending) = question(store, investigation).await? else { continue };
             self.0.insert(id, pending.expires_at);
             if Timestamp::now() >= pending.expires_at {
-                expire(store, &pending).await?;
+                due.push(id);
             }
         }
-        Ok(())
+        Ok(due)
     }
-}
-
-async fn expire(store: &dyn Store, pending: &Pending) -> Result<(), StoreError> {
-    let id = pending.id.investigation;
-    let next = store.transcript(id, 0).await?.last().map_or(0, |entry| entry.seq + 1);
-    let expired = Event::Answered { call: pending.id.call, answer: Answer::Expired };
-    match store.append(id, next, expired).await {
-        Ok(_) => tracing::warn!(approval = %pending.id, "nobody answered in time"),
-        // Somebody did, just now.
-        Err(StoreError::Conflict(_)) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use watchkeeper_domain::plugin::ReadError;
 
 /// The shortest pause that a source may ask for (`wit/`), and that anything is tried again after.
 pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
@@ -14,9 +15,16 @@ const LAST_BACKOFF: Duration = Duration::from_secs(300);
 /// The longest pause that an upstream may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// What an upstream asked for, within bounds.
-pub(crate) fn asked_for(pause: Duration) -> Duration {
-    pause.clamp(SHORTEST, LONGEST_RETRY_AFTER)
+/// How long a source is left alone after this: what its upstream asked for, within bounds, else from `first` on. None where
+/// waiting doesn't help.
+pub(crate) fn pause_after(error: &ReadError, first: Duration, failures: u32) -> Option<Duration> {
+    Some(match error {
+        ReadError::Unauthorized(_) => return None,
+        ReadError::Unavailable { retry_after_ms: Some(millis), .. } => {
+            Duration::from_millis(*millis).clamp(SHORTEST, LONGEST_RETRY_AFTER)
+        }
+        _ => backoff(first, failures),
+    })
 }
 
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -70,10 +70,7 @@ impl Investigator {
         let mut running: HashMap<task::Id, InvestigationId> = HashMap::new();
         let mut expiry = Expiry::default();
         while !*stop.borrow() {
-            if let Err(error) = expiry.look(&*self.store).await {
-                tracing::error!(%error, "the questions that wait can't be read");
-            }
-            self.take_up(&mut runs, &mut running, &stop).await;
+            self.take_up(&mut runs, &mut running, &mut expiry, &stop).await;
             gauge!("agent_investigations_running").set(running.len() as f64);
             tokio::select! {
                 Some(ended) = runs.join_next_with_id(), if !runs.is_empty() => {
@@ -109,13 +106,14 @@ impl Investigator {
         self: &Arc<Self>,
         runs: &mut JoinSet<()>,
         running: &mut HashMap<task::Id, InvestigationId>,
+        expiry: &mut Expiry,
         stop: &watch::Receiver<bool>,
     ) {
         let free = self.options.max_concurrent.saturating_sub(runs.len());
         if free == 0 {
             return;
         }
-        let open = match self.store.open_investigations(self.options.max_concurrent as u32 * 2).await {
+        let open = match self.open(expiry).await {
             Ok(open) => open,
             Err(error) => {
                 tracing::error!(%error, "the queue of investigations can't be read");
@@ -136,6 +134,13 @@ impl Investigator {
         }
     }
 
+    /// Those to be taken up: open ones, and ones whose question nobody answered in time.
+    async fn open(&self, expiry: &mut Expiry) -> Result<Vec<InvestigationId>, StoreError> {
+        let mut open = self.store.open_investigations(self.options.max_concurrent as u32 * 2).await?;
+        open.extend(expiry.due(&*self.store).await?);
+        Ok(open)
+    }
+
     /// One investigation, from wherever it stands to its end, or to the next event after `stop` turns true.
     pub async fn run(&self, id: InvestigationId, stop: watch::Receiver<bool>) -> Result<(), StoreError> {
         let entries = self.store.transcript(id, 0).await?;
@@ -148,12 +153,16 @@ impl Investigator {
         if run.progress.state.is_none_or(State::is_over) {
             return Ok(());
         }
+        // It may be looked at again and again while it waits; that is no event.
+        if matches!(run.next_move(), Move::Wait { .. }) {
+            return Ok(());
+        }
         if run.progress.state == Some(State::Started) {
             counter!("agent_investigations_started_total").increment(1);
         }
         run.record(Event::Running).await?;
         while !*stop.borrow() {
-            let next = run.progress.next_move(&self.options.budget, Timestamp::now());
+            let next = run.next_move();
             // One that waits for a person takes up nobody's time: the answer, or its end, puts it back into the queue.
             if matches!(next, Move::Nothing | Move::Wait { .. }) {
                 break;
@@ -173,6 +182,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn next_move(&self) -> Move {
+        self.progress.next_move(&self.investigator.options.budget, Timestamp::now())
+    }
+
     /// Into the store, and only then into what this run knows.
     async fn record(&mut self, event: Event) -> Result<(), StoreError> {
         let entry = self.investigator.store.append(self.id, self.progress.next_seq, event).await?;

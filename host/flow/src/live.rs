@@ -13,8 +13,8 @@ use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::RawAlert;
 use watchkeeper_domain::plugin::{Batch, ReadError, Sink};
 
-use crate::backoff::{SHORTEST, backoff, stopped};
-use crate::ingest::{Ingest, Source, validate};
+use crate::backoff::{SHORTEST, backoff, pause_after, stopped};
+use crate::ingest::{Ingest, Source};
 use crate::investigate::Handle;
 
 /// A subscription that lasted so long was a good one.
@@ -50,12 +50,7 @@ pub async fn run(
 
 /// How long until it is begun again; None where that doesn't help.
 fn pause(source: &Source, ended: Result<(), ReadError>, failures: u32) -> Option<Duration> {
-    let outcome = match &ended {
-        Ok(()) => "ended",
-        Err(ReadError::Unauthorized(_)) => "unauthorized",
-        Err(ReadError::Unavailable { .. }) => "unavailable",
-        Err(ReadError::InvalidPayload(_) | ReadError::Failed(_)) => "plugin_failed",
-    };
+    let outcome = ended.as_ref().err().map_or("ended", ReadError::kind);
     counter!("agent_source_subscriptions_total", "source" => source.name.to_string(), "outcome" => outcome)
         .increment(1);
     source.polled(ended.clone());
@@ -64,21 +59,17 @@ fn pause(source: &Source, ended: Result<(), ReadError>, failures: u32) -> Option
         tracing::info!(source = %source.name, "a subscription ended; it is begun again in {pause:?}");
         return Some(pause);
     };
-    if matches!(error, ReadError::Unauthorized(_)) {
-        tracing::error!(
+    let pause = pause_after(&error, SHORTEST, failures);
+    match pause {
+        Some(pause) => {
+            tracing::warn!(source = %source.name, %error, "a subscription failed; it is begun again in {pause:?}");
+        }
+        None => tracing::error!(
             source = %source.name, %error,
             "its credentials are refused: it subscribes no more until its file or its plugin changes"
-        );
-        return None;
+        ),
     }
-    let pause = match &error {
-        ReadError::Unavailable { retry_after_ms: Some(millis), .. } => {
-            crate::backoff::asked_for(Duration::from_millis(*millis))
-        }
-        _ => backoff(SHORTEST, failures),
-    };
-    tracing::warn!(source = %source.name, %error, "a subscription failed; it is begun again in {pause:?}");
-    Some(pause)
+    pause
 }
 
 struct Keeper {
@@ -91,20 +82,22 @@ struct Keeper {
 impl Sink for Keeper {
     async fn keep(&self, alerts: Vec<RawAlert>) -> Result<(), String> {
         let (started, received_at) = (Instant::now(), Timestamp::now());
-        let mut good = Vec::with_capacity(alerts.len());
+        // As the plugin gave them, to be kept, and as they are stored.
+        let (mut given, mut good) = (Vec::with_capacity(alerts.len()), Vec::with_capacity(alerts.len()));
         for alert in alerts {
-            match validate(vec![alert.clone()]) {
-                Ok(_) => good.push(alert),
-                Err(error) => self.set_aside(alert, received_at, error).await?,
+            match alert.clone().validate(0) {
+                Ok(valid) => {
+                    given.push(alert);
+                    good.push(valid);
+                }
+                Err(error) => self.set_aside(alert, received_at, error.to_string()).await?,
             }
         }
         if good.is_empty() {
             return Ok(());
         }
-        let batch = Batch { alerts: good, ..Batch::default() };
-        let payload = Arc::new(batch.to_payload());
-        let alerts = validate(batch.alerts).map_err(|error| error.to_string())?;
-        let delivery = self.ingest.delivery(&self.source, received_at, payload, alerts);
+        let payload = Arc::new(Batch { alerts: given, ..Batch::default() }.to_payload());
+        let delivery = self.ingest.delivery(&self.source, received_at, payload, good);
         let receipt =
             self.ingest.keep(&self.source, delivery, started).await.map_err(|error| error.to_string())?;
         if !receipt.investigations.is_empty() {
@@ -116,7 +109,8 @@ impl Sink for Keeper {
 
 impl Keeper {
     /// One alert that breaks a rule holds nobody else's up.
-    async fn set_aside(&self, alert: RawAlert, at: Timestamp, error: ReadError) -> Result<(), String> {
+    async fn set_aside(&self, alert: RawAlert, at: Timestamp, error: String) -> Result<(), String> {
+        let error = ReadError::InvalidPayload(error);
         let payload = Batch { alerts: vec![alert], ..Batch::default() }.to_payload();
         self.ingest.bury(&self.source, at, Arc::new(payload), &error).await.map_err(|error| error.to_string())
     }

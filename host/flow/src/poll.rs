@@ -12,7 +12,7 @@ use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::plugin::{Batch, ReadError};
 use watchkeeper_domain::store::{CursorMove, Delivery, StoreError};
 
-use crate::backoff::{SHORTEST, asked_for, backoff, stopped};
+use crate::backoff::{SHORTEST, backoff, pause_after, stopped};
 use crate::ingest::{Ingest, Source, validate};
 use crate::investigate::Handle;
 
@@ -135,7 +135,7 @@ impl Poller {
         if let Trouble::Source(error) = &trouble {
             source.polled(Err(error.clone()));
         }
-        let pause = pause_after(&trouble, self.interval, self.failures);
+        let pause = pause(&trouble, self.interval, self.failures);
         match pause {
             Some(pause) => {
                 tracing::warn!(source = %source.name, error = %trouble, "a poll failed; the next is in {pause:?}");
@@ -168,22 +168,15 @@ fn bounded(batch: Batch) -> Result<Batch, ReadError> {
 
 fn outcome(trouble: &Trouble) -> &'static str {
     match trouble {
-        Trouble::Source(ReadError::InvalidPayload(_)) => "invalid_payload",
-        Trouble::Source(ReadError::Unauthorized(_)) => "unauthorized",
-        Trouble::Source(ReadError::Unavailable { .. }) => "unavailable",
-        Trouble::Source(ReadError::Failed(_)) => "plugin_failed",
+        Trouble::Source(error) => error.kind(),
         Trouble::Store(_) => "store_failed",
     }
 }
 
-fn pause_after(trouble: &Trouble, interval: Duration, failures: u32) -> Option<Duration> {
-    Some(match trouble {
-        Trouble::Source(ReadError::Unauthorized(_)) => return None,
-        Trouble::Source(ReadError::Unavailable { retry_after_ms: Some(millis), .. }) => {
-            asked_for(Duration::from_millis(*millis))
-        }
-        Trouble::Source(_) => backoff(interval, failures),
+fn pause(trouble: &Trouble, interval: Duration, failures: u32) -> Option<Duration> {
+    match trouble {
+        Trouble::Source(error) => pause_after(error, interval, failures),
         // Our own disk: no reason to leave the upstream waiting for a whole interval.
-        Trouble::Store(_) => backoff(SHORTEST, failures),
-    })
+        Trouble::Store(_) => Some(backoff(SHORTEST, failures)),
+    }
 }

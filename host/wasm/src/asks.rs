@@ -89,19 +89,26 @@ pub(crate) fn sidecar(component: &Path) -> std::path::PathBuf {
 }
 
 fn declared(component: &[u8]) -> Option<&[u8]> {
-    // Only the outermost sections: what a nested module carries is its toolchain's business.
+    let mut sections = outermost(component).filter_map(|payload| match payload {
+        Payload::CustomSection(section) if section.name() == SECTION => Some(section.data()),
+        _ => None,
+    });
+    sections.next().filter(|data| data.len() <= MAX_DECLARATION)
+}
+
+/// A component's own sections, up to where it can't be read: what a nested module carries is its toolchain's business.
+pub(crate) fn outermost(component: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     let mut depth = 0_u32;
-    for payload in Parser::new(0).parse_all(component) {
-        match payload.ok()? {
+    let payloads = Parser::new(0).parse_all(component).map_while(Result::ok);
+    payloads.filter(move |payload| {
+        let nested = depth > 0;
+        match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                return Some(section.data()).filter(|data| data.len() <= MAX_DECLARATION);
-            }
             _ => {}
         }
-    }
-    None
+        !nested
+    })
 }
 
 /// Where requests may go. Written as `api.example.com` (HTTPS, port 443), `*.example.com` (its subdomains, not itself),

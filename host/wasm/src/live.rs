@@ -10,10 +10,11 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use wasmparser::{Parser, Payload};
+use wasmparser::Payload;
 use watchkeeper_domain::alert::RawAlert;
 use watchkeeper_domain::plugin::Sink;
 
+use crate::asks::outermost;
 use crate::bindings::live::PACKAGE;
 use crate::service::{Generation, Slot};
 
@@ -64,23 +65,13 @@ pub(crate) fn drive<T>(woken: &Woken, future: impl Future<Output = T>) -> T {
 
 /// Whether a component exports a live source: it needs another engine than the others.
 pub(crate) fn is_exported_by(component: &[u8]) -> bool {
-    let mut depth = 0_u32;
-    for payload in Parser::new(0).parse_all(component) {
-        match payload {
-            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-            Ok(Payload::ComponentExportSection(exports)) if depth == 0 => {
-                let ours = |name: &str| name.strip_prefix(PACKAGE).is_some_and(|rest| rest.starts_with('/'));
-                if exports.into_iter().flatten().any(|export| ours(export.name.name)) {
-                    return true;
-                }
-            }
-            Ok(_) => {}
-            // The loader will say what is wrong with it.
-            Err(_) => return false,
+    let ours = |name: &str| name.strip_prefix(PACKAGE).is_some_and(|rest| rest.starts_with('/'));
+    outermost(component).any(|payload| match payload {
+        Payload::ComponentExportSection(exports) => {
+            exports.into_iter().flatten().any(|export| ours(export.name.name))
         }
-    }
-    false
+        _ => false,
+    })
 }
 
 /// Counts what a version on trial brings.

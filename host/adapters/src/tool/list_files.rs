@@ -146,7 +146,7 @@ mod tests {
 
     use watchkeeper_domain::investigation::OutcomeStatus;
 
-    use super::super::tests::{Folder, approved, policy};
+    use super::super::tests::{Folder, Racer, approved, policy};
     use super::*;
 
     async fn list_within(allowed: &str, path: &str) -> Outcome {
@@ -218,22 +218,14 @@ mod tests {
         std::fs::create_dir(folder.path("sub")).unwrap();
         std::fs::write(folder.path("sub/harmless"), "").unwrap();
         symlink(outside.path(""), folder.path("link")).unwrap();
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (stopped, sub, link) = (stop.clone(), folder.path("sub"), folder.path("link"));
-        let racer = std::thread::spawn(move || {
-            let flags = rustix::fs::RenameFlags::EXCHANGE;
-            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-                rustix::fs::renameat_with(rustix::fs::CWD, &sub, rustix::fs::CWD, &link, flags).unwrap();
-            }
-        });
+        let racer = Racer::between(folder.path("sub"), folder.path("link"));
         let mut listed = 0;
         for _ in 0..2000 {
             let outcome = list_within(&folder.path(""), &folder.path("sub")).await;
             assert!(!outcome.output.contains("secret"), "{outcome:?}");
             listed += u32::from(outcome.output.contains("harmless"));
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        racer.join().unwrap();
+        drop(racer);
         assert!(listed > 0 && listed < 2000, "{listed} of 2000 met the folder");
     }
 }

@@ -140,7 +140,9 @@ fn real_path(opened: impl AsFd) -> Result<String, String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::thread::JoinHandle;
 
     use serde_json::{Value, json};
     use watchkeeper_domain::gate::{ApprovedCall, Gate, Policy};
@@ -193,6 +195,37 @@ mod tests {
         let judged = Gate::new(policy).judge(&Call { tool: tool.to_owned(), input, purpose: String::new() });
         let reason = judged.reason.clone();
         judged.into_approved().unwrap_or_else(|| panic!("{reason}"))
+    }
+
+    /// Exchanges two paths, on and on, for as long as it is kept.
+    pub(super) struct Racer {
+        stop: Arc<AtomicBool>,
+        thread: Option<JoinHandle<()>>,
+    }
+
+    impl Racer {
+        pub(super) fn between(one: String, other: String) -> Self {
+            let stop = Arc::new(AtomicBool::new(false));
+            let stopped = stop.clone();
+            let thread = std::thread::spawn(move || {
+                let (here, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+                while !stopped.load(Ordering::Relaxed) {
+                    rustix::fs::renameat_with(here, &one, here, &other, exchange).unwrap();
+                }
+            });
+            Self { stop, thread: Some(thread) }
+        }
+    }
+
+    impl Drop for Racer {
+        fn drop(&mut self) {
+            self.stop.store(true, Ordering::Relaxed);
+            let ended = self.thread.take().map(JoinHandle::join);
+            assert!(
+                std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()),
+                "it could not exchange them"
+            );
+        }
     }
 
     #[test]

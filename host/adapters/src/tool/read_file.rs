@@ -153,7 +153,7 @@ mod tests {
 
     use watchkeeper_domain::investigation::OutcomeStatus;
 
-    use super::super::tests::{Folder, approved, policy};
+    use super::super::tests::{Folder, Racer, approved, policy};
     use super::*;
 
     async fn read_within(bytes: usize, allowed: &str, path: &str) -> Outcome {
@@ -287,14 +287,7 @@ mod tests {
         std::fs::create_dir(folder.path("sub")).unwrap();
         std::fs::write(folder.path("sub/log"), "harmless").unwrap();
         symlink(outside.path(""), folder.path("link")).unwrap();
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (stopped, sub, link) = (stop.clone(), folder.path("sub"), folder.path("link"));
-        let racer = std::thread::spawn(move || {
-            let flags = rustix::fs::RenameFlags::EXCHANGE;
-            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-                rustix::fs::renameat_with(rustix::fs::CWD, &sub, rustix::fs::CWD, &link, flags).unwrap();
-            }
-        });
+        let racer = Racer::between(folder.path("sub"), folder.path("link"));
         let mut read = 0;
         for _ in 0..2000 {
             let outcome = read_within(100, &folder.path(""), &folder.path("sub/log")).await;
@@ -306,8 +299,7 @@ mod tests {
                 _ => assert!(outcome.status == OutcomeStatus::Failed, "{outcome:?}"),
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        racer.join().unwrap();
+        drop(racer);
         assert!(read > 0 && read < 2000, "{read} of 2000 met the folder");
     }
 

@@ -10,7 +10,8 @@ use watchkeeper_domain::store::Store;
 use super::Output;
 use crate::render;
 
-const LOOK: Duration = Duration::from_millis(50);
+/// How often is looked for what comes next.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// Prints each event as it is stored (as a JSON line, or for a person), and the report; returns once it is over.
 pub(super) async fn follow(store: &dyn Store, id: InvestigationId, output: &Output) -> Result<Investigation> {

@@ -39,9 +39,13 @@ pub(super) async fn run(options: &Options) -> Result<Ended> {
         let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
         let investigator = wiring::investigator(&config, store.clone(), registry, &options.data.data).await?;
         tokio::spawn(async move {
-            if let Err(error) = investigator.run(id, stopping).await {
-                tracing::error!(%error, "the investigation was interrupted; `serve` goes on with it");
-                std::process::exit(2);
+            // Until this process ends: a run stops where it waits for a person, whose answer may come any time.
+            loop {
+                if let Err(error) = investigator.run(id, stopping.clone()).await {
+                    tracing::error!(%error, "the investigation was interrupted; `serve` goes on with it");
+                    std::process::exit(2);
+                }
+                tokio::time::sleep(follow::LOOK).await;
             }
         });
     }
