@@ -28,7 +28,8 @@ pub(super) struct UsageText {
     /// Of each entry's spellings, at least one is given: what keeps the program from doing something else.
     #[serde(default)]
     pub(super) needs: Vec<String>,
-    /// Behind the first positional the program takes no flags any more: what looks like one there is a file to it.
+    /// Behind the first positional the program takes no flags any more: what looks like one there is a file to it. Behind a
+    /// subcommand it takes only that one's.
     #[serde(default)]
     pub(super) flags_first: bool,
 }
@@ -243,7 +244,10 @@ impl<'a> Walk<'a> {
     }
 
     fn find(&mut self, flag: &str) -> Result<&'a Takes, String> {
-        let found = self.usages.iter().rev().find_map(|usage| usage.flags.get_key_value(flag));
+        let here = self.usages.len() - 1;
+        let mut open =
+            self.usages.iter().enumerate().rev().filter(|(at, usage)| *at == here || !usage.flags_first);
+        let found = open.find_map(|(_, usage)| usage.flags.get_key_value(flag));
         let (name, takes) = found.ok_or_else(|| format!("the flag `{}`", flag.escape_debug()))?;
         self.seen.push(name);
         Ok(takes)

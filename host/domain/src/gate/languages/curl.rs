@@ -30,6 +30,20 @@ const ENDPOINTS: &[&str] = &[
     "fpm-ping",
     "info",
     "version",
+    "startup",
+    "prometheus",
+    "stats",
+    // Prometheus and Alertmanager about themselves.
+    "alerts",
+    "buildinfo",
+    "rules",
+    "runtimeinfo",
+    "tsdb",
+    // NATS' monitoring port.
+    "gatewayz",
+    "jsz",
+    "routez",
+    "varz",
 ];
 /// Folders that such a path may be in.
 const FOLDERS: &[&str] = &[
@@ -45,23 +59,36 @@ const FOLDERS: &[&str] = &[
     "internal",
     "management",
     "q",
+    "status",
     "app",
     "web",
 ];
 /// Elasticsearch's reads.
 const WHOLE: &[&str] = &[
-    "_cluster/health",
-    "_cluster/stats",
-    "_cluster/pending_tasks",
-    "_cat/indices",
-    "_cat/nodes",
-    "_cat/health",
-    "_cat/shards",
+    "_cat/aliases",
     "_cat/allocation",
-    "_cat/thread_pool",
+    "_cat/count",
+    "_cat/fielddata",
+    "_cat/health",
+    "_cat/indices",
+    "_cat/master",
+    "_cat/nodes",
     "_cat/pending_tasks",
+    "_cat/plugins",
     "_cat/recovery",
+    "_cat/segments",
+    "_cat/shards",
+    "_cat/tasks",
+    "_cat/thread_pool",
+    "_cluster/allocation/explain",
+    "_cluster/health",
+    "_cluster/pending_tasks",
+    "_cluster/stats",
+    "_nodes/hot_threads",
     "_nodes/stats",
+    "_nodes/stats/fs",
+    "_nodes/stats/jvm",
+    "_nodes/stats/os",
 ];
 
 pub(super) fn health_url(text: &str) -> Result<(), String> {
@@ -72,8 +99,8 @@ pub(super) fn health_url(text: &str) -> Result<(), String> {
         None => (rest, ""),
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let fits =
-        is_loopback(authority) && is_endpoint(path.strip_prefix('/').unwrap_or(path)) && is_query(query);
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let fits = is_loopback(authority) && is_endpoint(path) && is_query(query, WHOLE.contains(&path));
     if fits { Ok(()) } else { Err(refuse()) }
 }
 
@@ -95,8 +122,11 @@ fn is_endpoint(path: &str) -> bool {
         || (clean && known && ENDPOINTS.contains(&last) && (path.is_empty() || !last.is_empty()))
 }
 
-fn is_query(query: &str) -> bool {
-    query.len() <= 200 && query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=&,;-".contains(&byte))
+/// Nothing that could name another machine; the names of columns have dots.
+fn is_query(query: &str, dots: bool) -> bool {
+    let known =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"_=&,;-".contains(&byte) || (dots && byte == b'.');
+    query.len() <= 200 && query.bytes().all(known)
 }
 
 /// `%{http_code} %{time_total}\n`: variables and text. `@` would read a file, `%output` write one, `%header` is fine.
@@ -123,6 +153,8 @@ mod tests {
                 "http://localhost:8080/actuator/health/liveness",
                 "localhost:9200/_cluster/health?pretty",
                 "http://localhost:9200/_cat/indices?v",
+                "http://localhost:9200/_cat/shards?v&h=index,shard,unassigned.reason",
+                "http://localhost:8222/varz",
             ],
             &[
                 "http://evil.example/health",
@@ -138,6 +170,9 @@ mod tests {
                 "http://localhost:8080/shutdown",
                 "http://localhost/health/../admin",
                 "http://localhost/health?url=http://x",
+                "http://localhost/health?host=evil.example",
+                "http://localhost:9090/api/v1/targets",
+                "http://localhost:8222/connz?auth=true",
                 "http://localhost//health",
                 "http://localhost:2375/containers/json",
                 "http://localhost:99999/health",

@@ -180,8 +180,12 @@ impl<'a> Reader<'a> {
             return Err("a jq filter that is nested so deeply".to_owned());
         }
         let mut field = false;
+        // In an object no value has a comma outside of brackets, so behind one is the next key.
+        let mut key = close == Some('}');
         while let Some(next) = self.peek() {
             let after_dot = std::mem::take(&mut field);
+            let at_key = key;
+            key = (key && next == ' ') || (close == Some('}') && next == ',');
             match next {
                 _ if Some(next) == close => {
                     self.at += 1;
@@ -190,7 +194,7 @@ impl<'a> Reader<'a> {
                 ' ' => self.at += 1,
                 '"' => self.string(depth)?,
                 '0'..='9' => self.number(),
-                'a'..='z' | 'A'..='Z' | '_' => self.name(after_dot, close == Some('}'))?,
+                'a'..='z' | 'A'..='Z' | '_' => self.name(after_dot, at_key)?,
                 '.' => {
                     self.at += 1;
                     field = self.peek().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
@@ -239,13 +243,12 @@ impl<'a> Reader<'a> {
             self.rest().bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'.').count();
     }
 
-    fn name(&mut self, field: bool, in_object: bool) -> Result<(), String> {
+    fn name(&mut self, field: bool, key: bool) -> Result<(), String> {
         let name = self.word();
-        // `{name: …}` names a key. `{name}` is short for `{name: .name}`, which has to be written out: elsewhere a bare
-        // name is a function.
+        // `{name: …}` names a key, and `{name}` is short for `{name: .name}`; elsewhere a bare name is a function.
         let rest = self.rest().trim_start();
-        let key = in_object && rest.starts_with(':') && !rest.starts_with("::") && name != "env";
-        if field || key || NAMES.contains(&name) { Ok(()) } else { Err(format!("jq's `{name}`")) }
+        let named = !rest.starts_with("::") && rest.starts_with([':', ',', '}']) && name != "env";
+        if field || (key && named) || NAMES.contains(&name) { Ok(()) } else { Err(format!("jq's `{name}`")) }
     }
 
     fn variable(&mut self) -> Result<(), String> {
@@ -281,6 +284,8 @@ mod tests {
                 ".items[] | select(.a >= 500 and (.b | not)) | .c // \"x\"",
                 "reduce .[] as $x (0; . + $x)",
                 "..|.a?",
+                "select(.duration_ms > 1000) | {ts, path, duration_ms}",
+                "{ a: .b, path , n: (.c | length)}",
                 "to_entries[] | \"\\(.key)=\\(.value)\"",
             ],
             &[
@@ -311,6 +316,12 @@ mod tests {
                 "debug(env)",
                 "`id`",
                 "{env}",
+                "{a: input, b}",
+                "{a: (1, input)}",
+                "{a, b: inputs}",
+                "{(input): 1}",
+                "{a::b}",
+                "[path, input]",
             ],
         );
     }

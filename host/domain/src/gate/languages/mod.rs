@@ -6,7 +6,9 @@
 mod awk;
 mod curl;
 mod docker;
+mod file;
 mod find;
+mod git;
 mod jq;
 mod kubectl;
 mod lsof;
@@ -46,6 +48,12 @@ pub(super) enum Language {
     CurlFormat,
     /// A name for find to look for, other than those of secrets.
     FindName,
+    /// A folder that may be read, named as such: `-` is none.
+    Folder,
+    /// A path that is of a file and no folder, by its name.
+    PlainFile,
+    /// What `git log` prints of a commit, without asking who signed it.
+    GitFormat,
 }
 
 impl Language {
@@ -65,6 +73,9 @@ impl Language {
             Language::HealthUrl => curl::health_url(text),
             Language::CurlFormat => curl::format(text),
             Language::FindName => find::name(text, files),
+            Language::Folder => file::folder(text, files),
+            Language::PlainFile => file::plain(text, files),
+            Language::GitFormat => git::format(text),
         }
     }
 }
