@@ -193,7 +193,7 @@ impl Store for SqliteStore {
         let bury = move |batch: &mut writer::Batch<'_>| {
             ingest::keep_payload(batch.connection, &source, received_at, &payload, Some(&error)).map_err(sql)
         };
-        self.writer.write(bury).await
+        self.writer.write_in_no_hurry(bury).await
     }
 
     async fn dead_letters(
