@@ -100,6 +100,8 @@ macro_rules! store_contract {
                 recent_payloads_are_newest_first_of_any_source,
                 recent_payloads_are_bounded_in_number_and_bytes,
                 recent_payloads_were_read_well,
+                old_payloads_are_removed_and_what_is_needed_stays,
+                payloads_are_removed_a_few_at_a_time,
             );
             store_contract!(@rules $place, listings:
                 listings_are_newest_first,

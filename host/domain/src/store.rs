@@ -70,6 +70,14 @@ pub struct DeadLetter {
     pub error: String,
 }
 
+/// What came of removing old payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pruned {
+    pub removed: u32,
+    /// Where it goes on; none where there is nothing old left.
+    pub next: Option<PayloadId>,
+}
+
 /// An alert as stored. Its shape in JSON is the API's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StoredAlert {
@@ -253,6 +261,15 @@ pub trait Store: Send + Sync {
     /// and what a store would have to look for long.
     async fn recent_payloads(&self, limit: u32, max_bytes: u64)
     -> Result<Vec<(String, Payload)>, StoreError>;
+
+    /// Removes payloads that came `before`, of the first `limit` above `after`: no dead letter, and none that brought an alert of
+    /// an incident that is open. The alerts themselves stay.
+    async fn prune_payloads(
+        &self,
+        before: Timestamp,
+        after: Option<PayloadId>,
+        limit: u32,
+    ) -> Result<Pruned, StoreError>;
 
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError>;
 

@@ -12,3 +12,4 @@ pub mod ingest;
 pub mod investigate;
 pub mod live;
 pub mod poll;
+pub mod retention;

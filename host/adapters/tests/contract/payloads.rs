@@ -46,3 +46,52 @@ pub async fn recent_payloads_were_read_well(store: AnyStore) {
     store.ingest(Delivery { replay_of: Some(dead), ..delivery(3, []) }).await.unwrap();
     assert_eq!(recent(&store, 9, 9999).await, ["prom dead", "prom well"], "a replay has read it");
 }
+
+/// At this second, in order; firing alerts are of an incident that stays open.
+async fn come(store: &AnyStore, second: u64, body: &str, alerts: impl IntoIterator<Item = Alert>) {
+    let payload = Arc::new(payload(body));
+    store.ingest(Delivery { payload, ..delivery(second, alerts) }).await.unwrap();
+}
+
+pub async fn old_payloads_are_removed_and_what_is_needed_stays(store: AnyStore) {
+    come(&store, 0, "old", []).await;
+    come(&store, 1, "of an open incident", [firing("a")]).await;
+    come(&store, 2, "of one that will be closed", [of_service("b", firing("b"))]).await;
+    let dead = store.bury("prom", at(3), Arc::new(payload("dead")), "trap").await.unwrap();
+    come(&store, 4, "closes it", [resolved("b")]).await;
+    come(&store, 10, "young", []).await;
+    let before = alerts(&store).await;
+    let pruned = store.prune_payloads(at(10), None, 100).await.unwrap();
+    assert_eq!(pruned, Pruned { removed: 3, next: None });
+    assert_eq!(recent(&store, 9, 9999).await, ["prom young", "prom of an open incident"]);
+    let letters = store.dead_letters(None, None, 9).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.id).collect::<Vec<_>>(), [dead]);
+    assert_eq!(alerts(&store).await, before, "alerts stay, whatever becomes of what they came in");
+    assert_eq!(store.prune_payloads(at(10), None, 100).await.unwrap(), Pruned::default());
+
+    // Once it is settled, or closed, it is like any other.
+    store.ingest(Delivery { replay_of: Some(dead), ..delivery(11, []) }).await.unwrap();
+    come(&store, 12, "closes the other", [resolved("a")]).await;
+    assert_eq!(store.prune_payloads(at(10), None, 100).await.unwrap().removed, 2);
+    assert_eq!(recent(&store, 9, 9999).await, ["prom closes the other", "prom young"]);
+}
+
+pub async fn payloads_are_removed_a_few_at_a_time(store: AnyStore) {
+    assert_eq!(store.prune_payloads(at(99), None, 2).await.unwrap(), Pruned::default());
+    for second in 0..5 {
+        come(&store, second, &second.to_string(), []).await;
+    }
+    let (mut removed, mut after) = (Vec::new(), None);
+    loop {
+        let pruned = store.prune_payloads(at(99), after, 2).await.unwrap();
+        removed.push(pruned.removed);
+        after = pruned.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(removed, [2, 2, 0], "the last of all stays, for its number's sake");
+    assert_eq!(recent(&store, 9, 9999).await, ["prom 4"]);
+    let next = store.bury("prom", at(9), Arc::new(payload("next")), "trap").await.unwrap();
+    assert_eq!(next, PayloadId(6));
+}

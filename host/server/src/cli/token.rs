@@ -94,12 +94,7 @@ async fn create(options: &CreateOptions) -> Result<Ended> {
 
 fn expiry(text: &str) -> Result<Timestamp> {
     let now = Timestamp::now();
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(24));
-    let span = match days {
-        Some(hours) => parse_duration(&format!("{hours}h")),
-        None => parse_duration(text),
-    };
-    let end = match span {
+    let end = match parse_duration(text) {
         Some(span) => now.plus(span),
         None => text.parse().ok().with_context(|| {
             format!("--expires: `{text}` is neither a time such as 90d or 12h, nor RFC 3339")

@@ -15,6 +15,9 @@ use super::plugins::Plugins;
 use super::sandbox::SandboxKeys;
 use super::text::{self, Environment, Problem};
 
+/// For so long payloads are kept at least.
+const LEAST_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostConfig {
@@ -24,6 +27,15 @@ pub struct HostConfig {
     pub escalation: Escalation,
     pub plugins: Plugins,
     pub sandbox: SandboxKeys,
+    pub store: StoreKeys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreKeys {
+    /// None: for ever.
+    #[serde(deserialize_with = "optional_duration")]
+    pub keep_payloads: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,6 +176,13 @@ impl HostConfig {
         if self.server.api_token.as_deref().is_some_and(|token| token.len() < 16) {
             return Err(("server.api_token", "must have at least 16 characters".into()));
         }
+        // So that nothing is removed that a new version of a plugin was to be tried on today.
+        if self.store.keep_payloads.is_some_and(|keep| keep < LEAST_KEPT) {
+            return Err((
+                "store.keep_payloads",
+                "must be 1d or more; left out, payloads are kept for ever".into(),
+            ));
+        }
         self.plugins.check()
     }
 
@@ -208,11 +227,17 @@ impl HostConfig {
     }
 }
 
-/// `500ms`, `30s`, `15m`, `1h`.
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+/// `500ms`, `30s`, `15m`, `1h`, `30d`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| {
-        de::Error::custom(format!("`{text}` is no duration: write a number and ms, s, m or h, such as 15m"))
+        de::Error::custom(format!(
+            "`{text}` is no duration: write a number and ms, s, m, h or d, such as 15m"
+        ))
     })
 }
 
@@ -224,6 +249,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     Some(Duration::from_millis(number.checked_mul(millis)?))
@@ -260,6 +286,7 @@ mod tests {
             ("investigation:\n  blocked_commands: rm\n", "w.yaml:2: ", "blocked_commands"),
             ("plugins:\n  keys: [RWQ]\n", "w.yaml:2: plugins.keys[0]: ", "minisign.pub"),
             ("server: [\n", "w.yaml:", "server: "),
+            ("store:\n  keep_payloads: 23h\n", "w.yaml:2: store.keep_payloads: ", "must be 1d or more"),
         ];
         for (text, place, words) in cases {
             let error = parse(text).unwrap_err();

@@ -7,6 +7,7 @@ mod audit;
 mod ingest;
 mod investigate;
 mod outbox;
+mod prune;
 mod query;
 mod rows;
 mod schema;
@@ -212,6 +213,18 @@ impl Store for SqliteStore {
         max_bytes: u64,
     ) -> Result<Vec<(String, Payload)>, StoreError> {
         self.read(move |connection| query::recent_payloads(connection, limit, max_bytes).map_err(sql)).await
+    }
+
+    async fn prune_payloads(
+        &self,
+        before: Timestamp,
+        after: Option<PayloadId>,
+        limit: u32,
+    ) -> Result<Pruned, StoreError> {
+        let prune = move |batch: &mut writer::Batch<'_>| {
+            prune::payloads(batch.connection, before, after, limit).map_err(sql)
+        };
+        self.writer.write_in_no_hurry(prune).await
     }
 
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError> {
