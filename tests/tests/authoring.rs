@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -224,6 +226,57 @@ fn fetches(host: &Watchkeeper, upstream: &Upstream) {
     assert!(!log.contains(Upstream::TOKEN));
 }
 
+/// What stands at the other end of the template's subscription: it sends lines, and must be answered each.
+#[test]
+fn rust_with_a_subscription_of_its_own() {
+    if !on_path("cargo") {
+        return not_run("cargo is not on PATH");
+    }
+    let site = workshop();
+    let (project, file) = make(&site, "rust", "live");
+    exports(&site, &file, &Kind { name: "live", exports: &["source", "live-source"] });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = listener.local_addr().unwrap();
+    let other_side = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let lines = [
+            r#"{"id": "pump-7", "title": "it is hot", "severity": "critical", "host": "plc-7"}"#,
+            r#"{"id": 7}"#,
+            r#"{"id": "pump-8", "title": "it was hot", "resolved": true}"#,
+        ];
+        let answer = |line: &str| {
+            writeln!(&stream, "{line}").unwrap();
+            let mut answer = String::new();
+            answers.read_line(&mut answer).unwrap();
+            answer
+        };
+        (lines.map(answer), stream)
+    });
+    let mut source = std::fs::read_to_string(project.join("source.yaml")).unwrap();
+    for (from, to) in [
+        ("server: alerts.example.com", format!("server: {}", there.ip())),
+        ("port: 7007", format!("port: {}", there.port())),
+        ("tcp://alerts.example.com:7007", format!("tcp://{there}")),
+    ] {
+        assert!(source.contains(from), "{from} isn't in\n{source}");
+        source = source.replace(from, &to);
+    }
+    let host = Setup::without_sources()
+        .plugin_bytes("my-live.wasm", std::fs::read(&file).unwrap())
+        .plugin_bytes("my-live.yaml", format!("asks: {{ tcp: ['tcp://{there}'] }}\n"))
+        .source("my-live.yaml", &source)
+        .start();
+    let (answers, _connected) = other_side.join().unwrap();
+    assert_eq!(answers, ["ok\n", "id: must be a text\n", "ok\n"]);
+    // They were stored before they were acknowledged, so there is nothing to wait for.
+    let mut ids: Vec<String> =
+        host.alerts().iter().map(|alert| alert["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    assert_eq!(ids, ["pump-7", "pump-8"]);
+}
+
 /// Sorted, once the source has as many alerts as this.
 fn ids_once_there_are(host: &Watchkeeper, source: &str, count: usize) -> Vec<String> {
     wait(&format!("{count} alerts of {source} are stored"), PATIENCE, || {
@@ -282,6 +335,8 @@ fn what_is_wrong_in_a_project_is_named() {
     let site = workshop();
     says(&site.run(&["plugin", "build", "nowhere"]), &["nowhere/plugin.yaml", "plugin new"]);
     says(&site.run(&["plugin", "new", "../up", "--lang", "c"]), &["NAME", "letters"]);
+    let nothing = site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "live"]);
+    says(&nothing, &["--kind live: there is no template in c; there is one in rust"]);
     site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
     says(&site.run(&["plugin", "new", "mine", "--lang", "c"]), &["mine", "isn't empty", "--dir"]);
     for (yaml, words) in [

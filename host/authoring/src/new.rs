@@ -34,6 +34,8 @@ pub enum CreateError {
     Name(String),
     #[error("{}: is there already, and isn't empty; name another folder with --dir", .0.display())]
     Taken(PathBuf),
+    #[error("--kind {}: there is no template in {}; there is one in {}", kind.as_str(), lang.as_str(), there_is.join(", "))]
+    NoTemplate { kind: Kind, lang: Lang, there_is: Vec<&'static str> },
     #[error("{}: can't be written: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -41,9 +43,15 @@ pub enum CreateError {
 /// Writes the project.
 ///
 /// # Errors
-/// Where the name is none, or the folder is taken or can't be written.
+/// Where the name is none, the language has no template of the kind, or the folder is taken or can't be written.
 pub fn create(request: &Request) -> Result<Created, CreateError> {
     check_name(&request.name).map_err(CreateError::Name)?;
+    let (lang, kind) = (request.lang, request.kind);
+    if template(lang, kind).is_empty() {
+        let has = |lang: &Lang| !template(*lang, kind).is_empty();
+        let there_is = Lang::ALL.into_iter().filter(has).map(Lang::as_str).collect();
+        return Err(CreateError::NoTemplate { kind, lang, there_is });
+    }
     let dir = &request.dir;
     if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
         return Err(CreateError::Taken(dir.clone()));
@@ -61,8 +69,7 @@ fn contents(request: &Request) -> Vec<(PathBuf, Cow<'static, [u8]>)> {
     let (lang, kind) = (request.lang, request.kind);
     let names = Names::of(&request.name);
     let sdk = embedded::sdk(lang.sdk()).into_iter().map(|file| vendored(lang, file));
-    let own = embedded::template(lang.as_str(), kind.as_str());
-    let own = if own.is_empty() { embedded::template(lang.sdk(), kind.as_str()) } else { own };
+    let own = template(lang, kind);
     let common = embedded::common(kind.as_str());
     // A language's own file stands in for the common one of the same name, as it comes later.
     let filled = common.into_iter().chain(own).map(|file| names.fill(file));
@@ -81,6 +88,12 @@ fn contents(request: &Request) -> Vec<(PathBuf, Cow<'static, [u8]>)> {
     all
 }
 
+/// TypeScript's is JavaScript's where it has none of its own.
+fn template(lang: Lang, kind: Kind) -> Vec<File> {
+    let own = embedded::template(lang.as_str(), kind.as_str());
+    if own.is_empty() { embedded::template(lang.sdk(), kind.as_str()) } else { own }
+}
+
 fn vendored(lang: Lang, file: File) -> (PathBuf, Cow<'static, [u8]>) {
     let bytes = if lang == Lang::Rust { rust::vendored(&file.path, file.bytes) } else { file.bytes };
     (Path::new("sdk").join(file.path), bytes)
@@ -95,6 +108,9 @@ fn plugin_yaml(request: &Request) -> String {
     let asks = match request.kind {
         Kind::Poll => {
             "# What the operator is asked to grant; nothing else can be reached.\nasks: { http: [api.example.com] }\n"
+        }
+        Kind::Live => {
+            "# What the operator is asked to grant; nothing else can be reached.\nasks: { tcp: [\"tcp://alerts.example.com:7007\"] }\n"
         }
         _ => "",
     };

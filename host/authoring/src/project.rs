@@ -35,6 +35,8 @@ pub enum Kind {
     Prompt,
     /// A diagnosis without a model.
     Playbook,
+    /// A source that holds a subscription of its own; experimental.
+    Live,
 }
 
 /// An interface of the contract that a plugin exports.
@@ -119,7 +121,8 @@ impl Lang {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Source, Kind::Parser, Kind::Poll, Kind::Prompt, Kind::Playbook];
+    pub const ALL: [Kind; 6] =
+        [Kind::Source, Kind::Parser, Kind::Poll, Kind::Prompt, Kind::Playbook, Kind::Live];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,6 +131,7 @@ impl Kind {
             Kind::Poll => "poll",
             Kind::Prompt => "prompt",
             Kind::Playbook => "playbook",
+            Kind::Live => "live",
         }
     }
 
@@ -139,6 +143,8 @@ impl Kind {
             Kind::Poll => &[Export::Source, Export::Poller, Export::Health],
             Kind::Prompt => &[Export::PromptBuilder],
             Kind::Playbook => &[Export::PromptBuilder, Export::Playbook],
+            // Not of the contract, and in Rust alone, whose code says it.
+            Kind::Live => &[],
         }
     }
 }

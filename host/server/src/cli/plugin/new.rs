@@ -48,6 +48,8 @@ enum Kind {
     Prompt,
     /// A diagnosis without a model
     Playbook,
+    /// A source that holds a subscription of its own (in Rust; experimental)
+    Live,
 }
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
@@ -88,6 +90,7 @@ impl From<Kind> for authoring::Kind {
             Kind::Poll => Self::Poll,
             Kind::Prompt => Self::Prompt,
             Kind::Playbook => Self::Playbook,
+            Kind::Live => Self::Live,
         }
     }
 }
