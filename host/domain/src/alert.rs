@@ -153,7 +153,7 @@ impl<'de> Deserialize<'de> for Labels {
 }
 
 /// An alert as a plugin gives it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RawAlert {
     pub id: String,
     pub severity: Severity,

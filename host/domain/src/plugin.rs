@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::alert::RawAlert;
 
@@ -68,7 +68,7 @@ pub enum Reading {
 }
 
 /// What one fetch of a polled source brought.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     pub alerts: Vec<RawAlert>,
     /// Handed to the next fetch once this batch is kept.
@@ -89,6 +89,13 @@ impl Batch {
         let body =
             serde_json::to_vec(self).unwrap_or_else(|error| format!("\"unwritable: {error}\"").into_bytes());
         Payload { body: body.into(), content_type: Some(Self::CONTENT_TYPE.into()), attributes: Vec::new() }
+    }
+
+    /// What was made by [`Batch::to_payload`]; none of any other payload. Who sends a payload chooses what it says it is, so this
+    /// is to be asked only where the plugin hands on alerts by itself.
+    pub fn of_payload(payload: &Payload) -> Option<Self> {
+        let ours = payload.content_type.as_deref() == Some(Self::CONTENT_TYPE);
+        ours.then(|| serde_json::from_slice(&payload.body).ok()).flatten()
     }
 }
 
@@ -169,7 +176,9 @@ mod tests {
             starts_at: Some(Timestamp::from_millis(1_795_445_045_007)),
             ends_at: None,
         };
-        let payload = Batch { alerts: vec![alert], cursor: Some("page 2".into()), more: true }.to_payload();
+        let batch = Batch { alerts: vec![alert], cursor: Some("page 2".into()), more: true };
+        let payload = batch.to_payload();
+        assert_eq!(Batch::of_payload(&payload), Some(batch));
         assert_eq!(payload.content_type.as_deref(), Some("application/vnd.watchkeeper.batch+json"));
         assert_eq!(
             std::str::from_utf8(&payload.body).unwrap(),

@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram, counter, gauge, histogram};
 use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::{Alert, RawAlert, Severity};
 use watchkeeper_domain::incident::Correlation;
-use watchkeeper_domain::plugin::{Payload, ReadError, Reader, Reading, Reply};
+use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Reply};
 use watchkeeper_domain::store::{CursorMove, DeadLetter, Delivery, PayloadId, Receipt, Store, StoreError};
 
 /// A configured origin of alerts, ready to read.
@@ -128,14 +128,34 @@ impl Ingest {
 
     /// Reads a dead letter again. Ok(Stored): it is settled. Whatever else: it stays.
     pub async fn replay(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, Refused> {
-        let DeadLetter { id, received_at, payload, .. } = letter;
-        let payload = Arc::new(payload);
+        let payload = Arc::new(letter.payload.clone());
         let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(_)) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        let delivery = self.delivery(source, received_at, payload, alerts);
+        self.settle(source, letter, alerts).await
+    }
+
+    /// As [`Ingest::replay`], of a source whose plugin handed the alert on by itself: no plugin reads it again, but the rules may
+    /// be others by now.
+    pub async fn replay_handed_on(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, Refused> {
+        let Some(batch) = Batch::of_payload(&letter.payload) else {
+            let reason = "it isn't what a live source's plugin handed on, and such a plugin reads no payload";
+            return Err(Refused::InvalidPayload(reason.into()));
+        };
+        let alerts = validate(batch.alerts)?;
+        self.settle(source, letter, alerts).await
+    }
+
+    async fn settle(
+        &self,
+        source: &Source,
+        letter: DeadLetter,
+        alerts: Vec<Alert>,
+    ) -> Result<Receipt, Refused> {
+        let DeadLetter { id, received_at, payload, .. } = letter;
+        let delivery = self.delivery(source, received_at, Arc::new(payload), alerts);
         Ok(self.store.ingest(Delivery { replay_of: Some(id), ..delivery }).await?)
     }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
+use watchkeeper_domain::plugin::{Batch, Feed};
 use watchkeeper_domain::store::{DeadLetter, PayloadId};
 use watchkeeper_flow::ingest::{Ingest, Source};
 
@@ -13,6 +14,9 @@ use crate::{sources, wiring};
 
 /// Letters in memory at once; each may have a body of the whole limit.
 const BATCH: u32 = 8;
+
+/// What to do with an alert that a live source's plugin handed on.
+const HANDED_ON: &str = "its plugin handed it on so, and reads no payload again: mend the plugin, and have the upstream send it again";
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -82,10 +86,17 @@ async fn one(
 ) -> Replayed {
     let (id, source, bytes) = (letter.id, letter.source.clone(), letter.payload.body.len());
     let result = match options.list {
-        true => Ok(letter.error),
+        true => Ok(listed(letter)),
         false => again(config, registry, ingest, letter).await,
     };
     Replayed { id, source, bytes, result }
+}
+
+fn listed(letter: DeadLetter) -> String {
+    match Batch::of_payload(&letter.payload) {
+        Some(_) => format!("{}; {HANDED_ON}", letter.error),
+        None => letter.error,
+    }
 }
 
 async fn again(
@@ -98,7 +109,14 @@ async fn again(
     let file = file.ok_or_else(|| format!("there is no source `{}` in the configuration", letter.source))?;
     let binding = sources::bind(file, registry).map_err(|problem| problem.to_string())?;
     let source = Source::new(&file.name, binding.reader(), file.dedup_window);
-    let receipt = ingest.replay(&source, letter).await.map_err(|error| error.to_string())?;
+    let replayed = match binding.feed() {
+        Some(Feed::Live) => {
+            let replayed = ingest.replay_handed_on(&source, letter).await;
+            replayed.map_err(|error| format!("{error}; {HANDED_ON}"))
+        }
+        _ => ingest.replay(&source, letter).await.map_err(|error| error.to_string()),
+    };
+    let receipt = replayed?;
     Ok(format!(
         "stored: {} new, {} known",
         receipt.new,
