@@ -292,3 +292,54 @@ fn source_files_are_read_again_and_a_wrong_one_disables_itself_alone() {
     wait("it is disabled", PATIENCE, || (host.post_to("/alerts/w", "x").status == 404).then_some(()));
     assert_eq!(serving(&host), "v00001");
 }
+
+#[test]
+fn compiled_code_that_nothing_needs_is_removed_and_what_serves_stays() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let mut host = setup().start();
+    let folder = host.site.data_dir().join("compiled-plugins");
+    let code = |begins: &str| {
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(begins);
+        let code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cwasm");
+        files.filter(|path| named(path) && code(path)).collect::<Vec<_>>()
+    };
+    let serving = code("").pop().unwrap();
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    serves(&host, "v00002");
+    wait("both versions are kept", PATIENCE, || (code("").len() == 2).then_some(()));
+    host.terminate();
+    let used = |path: &Path, ago: Duration| {
+        let file = fs::File::options().append(true).create(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - ago).unwrap();
+    };
+    for path in code("") {
+        used(&path, 40 * DAY);
+    }
+    for number in 0_u32..100 {
+        let ago = if number < 30 { 40 * DAY } else { Duration::from_secs(60) * number };
+        used(&folder.join(format!("old-{number}.cwasm")), ago);
+        fs::write(folder.join(format!("old-{number}.sha256")), "").unwrap();
+    }
+    host.restart();
+    wait("those used last are left", PATIENCE, || (code("old-").len() <= 64).then_some(()));
+    let left = code("old-");
+    assert_eq!(left.len(), 64);
+    for number in 30..94 {
+        assert!(
+            left.contains(&folder.join(format!("old-{number}.cwasm"))),
+            "{number} was used later than others"
+        );
+        assert!(folder.join(format!("old-{number}.sha256")).exists());
+    }
+    assert!(!folder.join("old-0.sha256").exists());
+    assert!(serving.exists(), "it is what v would be rolled back to");
+    assert_eq!(code("").len(), 64 + 2);
+    assert_eq!(serving_after_rollback(&host), "v00001");
+}
+
+fn serving_after_rollback(host: &Watchkeeper) -> String {
+    host.site.run(&["plugin", "rollback", "v"]).well();
+    wait("it is rolled back", PATIENCE, || (serving(host) == "v00001").then_some(()));
+    serving(host)
+}

@@ -4,18 +4,29 @@
 //! files can run code as this process. So they lie in the host's own data folder, created for its user alone; each is
 //! named by the digest of the component it came from and of the engine that made it; and each is mapped only while its
 //! own digest is what was noted when it was written, which finds what disks and copies do to files.
+//!
+//! What serves, or may be rolled back to, stays; of the rest, what was used last.
 
 #![allow(unsafe_code)]
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::kept;
+
+/// How long, and of how many components, code is kept that nothing needs: a plugin that comes back is there at once.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MOST_UNUSED: usize = 64;
+
+/// How exactly it is known when code was used last: to a day, so that a start hardly ever writes.
+const EXACT: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -34,8 +45,47 @@ pub(crate) fn load(engine: &Engine, cache: &Path, component: &str) -> Option<Com
     // a folder that only this user can write, and it is what was written (the digest was checked just now).
     let component = unsafe { Component::deserialize_file(engine, &path) };
     component
+        .inspect(|_| mark_as_used(&path))
         .inspect_err(|error| tracing::warn!(file = %path.display(), %error, "compiled code is not used"))
         .ok()
+}
+
+/// Removes what isn't one of the `needed` and was used too long ago, or before too many others.
+pub(crate) fn prune(cache: &Path, needed: &BTreeSet<PathBuf>) {
+    let Ok(entries) = fs::read_dir(cache) else { return };
+    let now = SystemTime::now();
+    let mut unused: Vec<(Duration, PathBuf)> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        // The code, or what a process left of it that was killed while it wrote.
+        .filter(|path| path.extension().is_some_and(|extension| extension != "sha256"))
+        .filter(|path| !needed.contains(path))
+        .filter_map(|path| Some((now.duration_since(used(&path)?).unwrap_or_default(), path)))
+        .collect();
+    unused.sort();
+    let gone = unused.iter().enumerate().filter(|(rank, (age, _))| *rank >= MOST_UNUSED || *age > UNUSED);
+    let mut removed = 0;
+    for (_, (_, path)) in gone {
+        // One that is mapped somewhere stays there; what can't be removed is tried again.
+        removed += u32::from(fs::remove_file(path).is_ok());
+        let _ = fs::remove_file(noted(path));
+    }
+    if removed > 0 {
+        tracing::info!(folder = %cache.display(), removed, "compiled code that nothing needs is removed");
+    }
+}
+
+fn used(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+fn mark_as_used(path: &Path) {
+    let now = SystemTime::now();
+    let known = used(path).is_some_and(|used| now.duration_since(used).is_ok_and(|age| age < EXACT));
+    if !known {
+        // Where this fails, it is compiled once more some day.
+        let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(now));
+    }
 }
 
 /// Keeps the code for the next start. Failing to is no more than a slower start.
@@ -51,7 +101,8 @@ pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, compiled: &Co
     }
 }
 
-fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {
+/// Where the code of the component with this digest is.
+pub(crate) fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     cache.join(format!("{component}-{:016x}.cwasm", hasher.finish()))

@@ -9,6 +9,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, OptLevel};
 
 use crate::bindings::v0_1;
+use crate::compiled;
 use crate::guest::{self, Guest};
 use crate::trust::Trust;
 
@@ -79,6 +80,14 @@ impl Runtime {
 
     pub(crate) fn linked(&self, live: bool) -> &Linked {
         if live { &self.live } else { &self.called }
+    }
+
+    /// Removes compiled code, but that of the components with these digests.
+    pub(crate) fn prune_code(&self, needed: &[String]) {
+        let Some(cache) = &self.cache else { return };
+        let file = |linked: &Linked, digest| compiled::file(&linked.engine, cache, digest);
+        let files = needed.iter().flat_map(|digest| [file(&self.called, digest), file(&self.live, digest)]);
+        compiled::prune(cache, &files.collect());
     }
 
     pub fn with_trust(mut self, trust: Trust) -> Self {

@@ -24,6 +24,9 @@ use crate::trust;
 /// Looked at this often without a notice, too: some file systems give none.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.
+const TIDY: Duration = Duration::from_secs(60 * 60);
+
 /// Every `*.wasm` of a folder, by name.
 pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
@@ -157,6 +160,7 @@ impl Registry {
         let happened = self.happened.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut notices = Notices::of(self, folder);
         let mut next = None::<Instant>;
+        let mut tidied = None::<Instant>;
         while !stop.load(Ordering::Relaxed) {
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
             match happened.recv_timeout(wait) {
@@ -177,6 +181,10 @@ impl Registry {
             next = self.look_at(folder, self.options.debounce);
             for slot in self.slots() {
                 slot.end_old_trial();
+            }
+            if tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {
+                self.prune_code();
+                tidied = Some(Instant::now());
             }
         }
     }

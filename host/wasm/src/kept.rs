@@ -93,6 +93,11 @@ impl Kept {
         self.lock().plugins.get(plugin).cloned().unwrap_or_default()
     }
 
+    /// The good versions of all plugins.
+    pub(crate) fn good(&self) -> Vec<String> {
+        self.lock().plugins.values().flat_map(|plugin| plugin.good.iter().cloned()).collect()
+    }
+
     pub(crate) fn note(&self, plugin: &str, attempt: Attempt) {
         self.change(plugin, |state| state.note(attempt));
     }

@@ -405,6 +405,7 @@ impl Registry {
             self.kept.change(&name, |state| state.prove(&candidate.version));
         }
         self.note(&name, trigger, version, Outcome::Live, None, steps, canary);
+        self.prune_code();
         self.changed();
     }
 
@@ -677,6 +678,16 @@ impl Registry {
             "there is no plugin `{name}`; loaded: {}",
             if names.is_empty() { "none".into() } else { names.join(", ") }
         )
+    }
+
+    /// Removes compiled code of versions that neither serve nor are kept.
+    pub(crate) fn prune_code(&self) {
+        let generations = self.slots().into_iter().flat_map(|slot| [slot.live(), slot.before()]);
+        let serving = generations.flatten().map(|generation| generation.plugin.digest.clone());
+        // `sha256:DIGEST`, with `+…` for what stands beside the file.
+        let digest = |version: String| Some(version.strip_prefix("sha256:")?.split('+').next()?.to_owned());
+        let kept = self.kept.good().into_iter().filter_map(digest);
+        self.runtime.prune_code(&serving.chain(kept).collect::<Vec<_>>());
     }
 
     pub(crate) fn prompts_of(slot: &Slot) -> Option<Pool> {
