@@ -24,6 +24,7 @@ use watchkeeper_domain::tool::Tool;
 use watchkeeper_flow::escalate::Outbox;
 use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
+use watchkeeper_flow::retention;
 use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime, Trust};
 
 use crate::config::{Config, Environment};
@@ -271,6 +272,9 @@ impl Host {
             give_up_after: config.host.escalation.give_up_after,
         };
         tasks.spawn(outbox.run(stopping.clone()));
+        if let Some(keep) = config.host.store.keep_payloads {
+            tasks.spawn(retention::run(store.clone(), keep, stopping.clone()));
+        }
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
 
         let doors = Doors {
