@@ -1,5 +1,8 @@
 //! Plugins that mean harm, as a toolchain makes them: each ends within its time, reaches nothing, and is on record; neighbours
 //! don't notice, and the host's memory stays what it was.
+//!
+//! `WATCHKEEPER_SOAK_HARMS` says how often each harm is done; by how much each outran its deadline, as the host measured it, is
+//! printed, and judged where it was asked for.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
@@ -33,6 +36,11 @@ fn error_of(answer: &Answer) -> String {
     }
 }
 
+/// By how many milliseconds the last failed call outran its deadline, as the host measured it.
+fn last_overrun(host: &Watchkeeper) -> f64 {
+    failures(host).last().unwrap()["over_ms"].as_f64().unwrap()
+}
+
 /// What the plugin made its alert's description of.
 fn said(host: &Watchkeeper, does: &str) -> String {
     let answer = host.post_to(PATH, does.to_owned());
@@ -51,9 +59,14 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
     let before = host.resident_kib();
     // What it does, and what the answer and the record say.
-    let table: [(&str, &[&str]); 10] = [
+    let table: [(&str, &[&str]); 15] = [
         ("loop", &["200 ms", "limits.call_ms"]),
         ("sleep", &["200 ms", "limits.call_ms"]),
+        ("fill", &["200 ms", "limits.call_ms"]),
+        ("stuck", &["200 ms", "limits.call_ms"]),
+        ("polls", &["200 ms", "limits.call_ms"]),
+        ("random", &["200 ms", "limits.call_ms"]),
+        ("draw", &["exceeds limit"]),
         ("memory", &["16 MiB", "limits.memory_mib"]),
         ("deep", &["trapped"]),
         ("huge", &["limits."]),
@@ -65,12 +78,10 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     ];
     let mut complaints = Complaints::default();
     for (number, (does, words)) in table.iter().enumerate() {
-        let began = Instant::now();
         let error = error_of(&host.post_to(PATH, *does));
-        // The deadline and a tick of 10 ms; the rest is room for a busy machine.
-        complaints.unless(began.elapsed() < Duration::from_millis(200 + 10 + 2000), || {
-            format!("{does} took {:?}", began.elapsed())
-        });
+        // A tick of 10 ms; the rest is room for a machine that is busy with other tests.
+        let over = last_overrun(&host);
+        complaints.unless(over < 10.0 + 500.0, || format!("{does} outran its deadline by {over} ms"));
         complaints.unless_named(does, &error, &[&["plugin hostile/hostile"], *words].concat());
         complaints.unless_named(does, failures(&host)[number % 20]["reason"].as_str().unwrap(), words);
         host.store(&webhook([firing(does, &[("alertname", "Neighbour")])]));
@@ -83,6 +94,73 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
     let after = host.resident_kib();
     complaints.unless(after < before + 64 * 1024, || format!("memory rose from {before} to {after} KiB"));
+}
+
+/// What a busy machine does to a client isn't in it: each figure is the host's own.
+#[test]
+fn each_harm_outruns_its_deadline_by_a_tick_at_most() {
+    let asked = std::env::var("WATCHKEEPER_SOAK_HARMS").ok().map(|times| times.parse::<usize>().unwrap());
+    let times = asked.unwrap_or(2);
+    let host = setup("").start();
+    let mut complaints = Complaints::default();
+    for does in
+        ["loop", "sleep", "fill", "stuck", "polls", "random", "memory", "deep", "huge", "many", "panic"]
+    {
+        let mut overruns: Vec<f64> = (0..times)
+            .map(|_| {
+                assert_ne!(host.post_to(PATH, does).status, 200, "{does}");
+                let over = last_overrun(&host);
+                // In between it behaves, so that it isn't quarantined.
+                assert_eq!(host.post_to(PATH, "fine").status, 200, "after {does}");
+                over
+            })
+            .collect();
+        overruns.sort_by(f64::total_cmp);
+        let (median, p99) = (overruns[times / 2], overruns[(times * 99 / 100).min(times - 1)]);
+        let worst = overruns[times - 1];
+        eprintln!(
+            "{does}, {times} times: over its deadline by {median} ms (median), {p99} ms (p99), {worst} ms (worst)"
+        );
+        complaints.unless(asked.is_none() || p99 <= 10.0, || format!("{does}: {overruns:?}"));
+    }
+    let measured = host.metrics().sum("agent_plugin_overrun_seconds_count", &[("plugin", "hostile")]);
+    assert!(measured as usize >= 6 * times, "{measured} overruns are in the metrics");
+}
+
+#[test]
+fn a_plugin_that_prints_while_it_is_configured_serves() {
+    let host = setup("says: hello\n").start();
+    assert_eq!(host.post_to(PATH, "fine").status, 200);
+    assert_eq!(host.post_to(PATH, "third 1").status, 200);
+}
+
+#[test]
+fn a_host_that_stops_ends_what_plugins_still_do() {
+    let echo = Echo::start();
+    let url = format!("http://{}", echo.address);
+    for does in ["get", "sleep", "loop", "stuck"] {
+        let source = format!(
+            "name: hostile\ntype: hostile\npoll: {does}\nurl: {url}/drip\nallow_hosts: ['{url}']\nlimits: {{ fetch_ms: 60000 }}\n"
+        );
+        let mut host = Setup::without_sources()
+            .plugin_bytes("hostile.wasm", hostile())
+            .plugin_bytes("hostile.yaml", format!("asks: {{ http: ['{url}'] }}\n"))
+            .source("hostile.yaml", &source)
+            .start();
+        wait("it is under way", PATIENCE, || host.log().contains(&format!("fetches: {does}")).then_some(()));
+        if does == "get" {
+            wait("it is asked for", PATIENCE, || {
+                echo.seen.lock().unwrap().iter().any(|head| head.starts_with("GET /drip")).then_some(())
+            });
+        }
+        let stopped = host.terminate();
+        let log = host.log();
+        assert_eq!(stopped.code, Some(0), "{does}: {log}");
+        assert!(stopped.took < Duration::from_secs(10), "{does}: {:?}", stopped.took);
+        assert!(!log.contains("panicked") && !log.contains("ERROR"), "{does}: {log}");
+        assert!(log.trim_end().ends_with("stopped"), "{does}: it is the last that is said: {log}");
+        assert!(!log.contains("a poll failed"), "{does}: nobody is to blame: {log}");
+    }
 }
 
 #[test]

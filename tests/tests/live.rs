@@ -170,6 +170,7 @@ fn failures(host: &Watchkeeper) -> String {
 fn what_a_guest_does_wrong_ends_with_the_limit_on_record_and_its_alerts_kept() {
     for (does, words, alerts) in [
         ("loop", "computed for longer than its limit of 200 ms without waiting (limits.call_ms)", 1),
+        ("spin", "computed for longer than its limit of 200 ms without waiting (limits.call_ms)", 1),
         ("panic", "so it goes", 1),
         ("memory", "limits.memory_mib", 0),
         ("hang", "500 ms a call (limits.fetch_ms)", 0),
@@ -190,6 +191,49 @@ fn an_alert_that_breaks_a_rule_is_set_aside_and_the_rest_is_stored() {
     assert_eq!(ids(&host).into_iter().collect::<BTreeSet<_>>(), ["first".to_owned(), "last".into()].into());
     let letters = host.site.run(&["replay", "--list"]).well().stdout;
     assert!(letters.matches("guest").count() == 1 && letters.contains("id"), "{letters}");
+    assert!(
+        letters.contains("reads no payload again: mend the plugin, and have the upstream send it again"),
+        "{letters}"
+    );
+    // No plugin is asked, and so none fails.
+    let again = host.site.run(&["replay"]);
+    assert!(again.code == Some(1) && again.stdout.contains("stays: alerts[0].id"), "{}", again.said());
+    assert_eq!(failures(&host), "[]");
+}
+
+/// What the host's threads have computed so far.
+fn computed(host: &Watchkeeper) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // utime and stime, in hundredths of a second.
+    Duration::from_millis(10 * (11..13).map(|field| fields[field].parse::<u64>().unwrap()).sum::<u64>())
+}
+
+#[test]
+fn a_guest_that_is_awake_all_the_time_gets_half_of_a_core() {
+    let host = guest("busy", "").start();
+    wait("it is slowed down", PATIENCE, || {
+        host.log().contains("slowed down to half of a core").then_some(())
+    });
+    let (began, before) = (Instant::now(), computed(&host));
+    std::thread::sleep(Duration::from_secs(4));
+    let share = (computed(&host) - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    assert!(share < 0.65, "it took {share:.2} of a core");
+    assert_eq!(host.metrics().sum("agent_plugin_slowed_total", &[("plugin", "live")]), 1.0);
+    assert_eq!(host.alerts().len(), 1);
+    host.store(&webhook([firing("neighbour", &[("alertname", "N")])]));
+}
+
+#[test]
+fn a_host_that_stops_ends_every_subscription() {
+    for does in ["hang", "count", "busy", "flood"] {
+        let mut host = guest(does, "").start();
+        std::thread::sleep(Duration::from_millis(300));
+        let stopped = host.terminate();
+        let log = host.log();
+        assert!(stopped.code == Some(0) && stopped.took < Duration::from_secs(10), "{does}: {log}");
+        assert!(!log.contains("panicked") && log.trim_end().ends_with("stopped"), "{does}: {log}");
+    }
 }
 
 #[test]

@@ -49,6 +49,9 @@ const OUTPUTS: &str = "outputs";
 const LOOK: Duration = Duration::from_millis(250);
 const FILES: u32 = 2;
 
+/// What a plugin's call may take to end once the host stops. They are looked at every few milliseconds.
+const END_CALLS: Duration = Duration::from_secs(5);
+
 /// Payloads that are read back at the start, for the first new version of a plugin to be tried on.
 const PRIMED: u32 = 2000;
 const PRIMED_BYTES: u64 = 16 << 20;
@@ -176,6 +179,7 @@ pub struct Host {
     /// For threads.
     stopped: Arc<AtomicBool>,
     tasks: TaskTracker,
+    plugins: Runtime,
     _lock: DataLock,
 }
 
@@ -233,6 +237,9 @@ impl Host {
         let stopped = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
         let investigations = Handle::default();
+        // Before anything of a plugin is under way, so that what is wrong here ends no call of one.
+        let investigator = Arc::new(investigator(&config, store.clone(), registry.clone(), data).await?);
+        let channels = config.host.escalation.channels()?;
         let ingest = Ingest::new(store.clone(), config.host.correlation());
         let polling = Polling {
             runtime: tokio::runtime::Handle::current(),
@@ -262,12 +269,10 @@ impl Host {
         };
         tasks.spawn(keeper.run(stopping.clone()));
 
-        let investigator = investigator(&config, store.clone(), registry.clone(), data).await?;
-        let investigator = Arc::new(investigator);
         tasks.spawn(investigator.serve(investigations.clone(), stopping.clone()));
         let outbox = Outbox {
             store: store.clone(),
-            channels: config.host.escalation.channels()?,
+            channels,
             redactor: redactor().clone(),
             give_up_after: config.host.escalation.give_up_after,
         };
@@ -298,15 +303,23 @@ impl Host {
         tasks.spawn(http::serve(listener, Arc::new(doors)));
         tasks.close();
         tracing::info!("watchkeeper {} serves at http://{address}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { address, store, stop, stopped, tasks, _lock: lock })
+        Ok(Self { address, store, stop, stopped, tasks, plugins: runtime, _lock: lock })
     }
 
-    /// Answers what is under way, lets investigations reach their next event, and returns.
+    /// Answers what is under way, lets investigations reach their next event, ends what plugins still do, and returns.
     pub async fn stop(self) {
         tracing::info!("stopping: no new requests, what is under way is finished");
         self.stop.send_replace(true);
         self.stopped.store(true, Ordering::Relaxed);
         self.tasks.wait().await;
+        // A fetch that nobody waits for any more, say.
+        let left = self.plugins.end_calls(END_CALLS).await;
+        if left > 0 {
+            tracing::error!(
+                calls = left,
+                "calls of plugins didn't end within {END_CALLS:?}; they end with the process"
+            );
+        }
         tracing::info!("stopped");
     }
 }

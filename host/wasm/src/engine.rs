@@ -9,12 +9,14 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, OptLevel};
 
 use crate::bindings::v0_1;
+use crate::calls::Calls;
 use crate::compiled;
 use crate::guest::{self, Guest};
 use crate::trust::Trust;
 
-/// How often running guests are asked whether their time is over.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// How often running guests are asked whether their time is over. A call ends within 10 ms of its deadline: half of that is for
+/// the guest's end itself, its memory given back.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// Guests' stacks. Rust's and Python's need well under half of it.
 const STACK: usize = 1 << 20;
@@ -22,8 +24,11 @@ const STACK: usize = 1 << 20;
 /// Fetches that wait for others at once, over all plugins: each holds a thread.
 const FETCHES: usize = 64;
 
-/// How nice the threads are that bring new versions in: what they take is what serving leaves.
+/// How nice the threads are that give way: what they take is what serving leaves.
 const NICE: i32 = 10;
+
+/// And the clock, which is late else where all cores compute. Only root may.
+const PROMPT: i32 = -10;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +40,7 @@ pub struct Runtime {
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) calls: Calls,
     /// Which plugins are let in; all, unless told otherwise.
     pub(crate) trust: Arc<Trust>,
 }
@@ -75,7 +81,14 @@ impl Runtime {
     pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
         let (called, live) = (Linked::new(false)?, Linked::new(true)?);
         let fetches = Arc::new(Semaphore::new(FETCHES));
-        Ok(Self { called, live, cache: cache.map(Arc::new), fetches, trust: Arc::default() })
+        Ok(Self {
+            called,
+            live,
+            cache: cache.map(Arc::new),
+            fetches,
+            calls: Calls::default(),
+            trust: Arc::default(),
+        })
     }
 
     pub(crate) fn linked(&self, live: bool) -> &Linked {
@@ -94,18 +107,37 @@ impl Runtime {
         self.trust = Arc::new(trust);
         self
     }
+
+    /// Ends the calls that are under way, and lets no other begin: before the process's own runtime goes, on which they wait.
+    /// How many weren't over `within` this time.
+    pub async fn end_calls(&self, within: Duration) -> usize {
+        self.calls.end(within).await
+    }
+}
+
+/// From here on this thread gives way to those that serve. Failing to costs them some of their time, and no more.
+pub(crate) fn give_way() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+}
+
+/// Runs `work`, which waits for others, on this thread, also where that is one of tokio's own.
+pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
+    }
 }
 
 /// Runs `work` on threads that give way to those that serve, compiling included.
 pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     static THREADS: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
     let threads = THREADS.get_or_init(|| {
-        let nice = |_| {
-            // Failing to is no more than a slower host while a version comes in.
-            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-        };
-        let pool =
-            rayon::ThreadPoolBuilder::new().thread_name(|_| "plugin-loader".into()).start_handler(nice);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .thread_name(|_| "plugin-loader".into())
+            .start_handler(|_| give_way());
         pool.build()
             .inspect_err(|error| tracing::warn!(%error, "no threads for loading in the background"))
             .ok()
@@ -120,6 +152,7 @@ pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 fn tick(engine: &Engine) -> Result<(), String> {
     let weak = engine.weak();
     let clock = move || {
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PROMPT);
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);

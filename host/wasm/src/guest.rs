@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime::Result;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::bindings::sync::io::poll;
-use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::calls::Calls;
 use crate::limits::Limiter;
 use crate::live::Woken;
 use crate::outgoing::{Hooks, Outgoing};
 use crate::sockets::{self, Dialing};
+use crate::waits::{self, Waits};
 
 /// How much of what a guest prints is kept for the error of the call that failed.
 const KEPT_OUTPUT: usize = 4 * 1024;
@@ -30,6 +31,9 @@ const LOG_LINE: usize = 4 * 1024;
 
 /// A resource table's bound: handles a guest may hold.
 const HANDLES: usize = 4096;
+
+/// Random bytes that a guest may ask for at once: no epoch ends that. Toolchains ask for some tens.
+const RANDOM: u64 = 256 * 1024;
 
 /// The state of one store.
 pub(crate) struct Guest {
@@ -45,6 +49,7 @@ pub(crate) struct Guest {
     deadline: Instant,
     /// The call before it failed.
     pub(crate) suspect: bool,
+    calls: Calls,
     /// Of a guest that holds a subscription.
     live: Option<Live>,
 }
@@ -68,6 +73,7 @@ pub(crate) struct Surroundings {
     pub(crate) now: Option<Duration>,
     /// It holds a subscription, and may compute for so long between two waits.
     pub(crate) live: Option<Duration>,
+    pub(crate) calls: Calls,
 }
 
 struct Still(Duration);
@@ -89,6 +95,7 @@ impl Guest {
         table.set_max_capacity(HANDLES);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.clone()).stderr(output.clone()).allow_tcp(false).allow_udp(false);
+        wasi.max_random_size(RANDOM);
         if let Some(now) = around.now {
             wasi.wall_clock(Still(now));
         }
@@ -112,6 +119,7 @@ impl Guest {
             began: Instant::now(),
             deadline: Instant::now(),
             suspect: false,
+            calls: around.calls.clone(),
             live,
         }
     }
@@ -125,11 +133,27 @@ impl Guest {
     /// woken.
     pub(crate) fn times(&self) -> (Duration, Duration) {
         let now = Instant::now();
-        let (began, deadline) = match &self.live {
-            Some(live) => (live.woken.at(), live.woken.at() + live.slice),
-            None => (self.began, self.deadline),
-        };
-        (now.saturating_duration_since(began), deadline.saturating_duration_since(now))
+        let began = self.live.as_ref().map_or(self.began, |live| live.woken.at());
+        (now.saturating_duration_since(began), self.deadline().saturating_duration_since(now))
+    }
+
+    /// When it must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.live.as_ref().map_or(self.deadline, |live| live.woken.at() + live.slice)
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// The host stops, and with it every call.
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.calls.are_ending()
+    }
+
+    /// `wasi:io` for the call that is under way.
+    pub(crate) fn waits(&mut self) -> Waits<'_> {
+        Waits { table: &mut self.table, deadline: self.deadline, calls: &self.calls }
     }
 
     pub(crate) fn woken(&self) -> Arc<Woken> {
@@ -166,13 +190,7 @@ impl WasiView for Guest {
 pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
-    linker.allow_shadowing(true);
-    poll::add_to_linker::<Guest, HasWaits>(linker, |guest| Waits {
-        table: &mut guest.table,
-        deadline: guest.deadline,
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
+    waits::link(linker)
 }
 
 /// The same for guests that hold a subscription: in both versions of WASI, asynchronously, with sockets and without HTTP.
@@ -183,52 +201,6 @@ pub(crate) fn link_wasi_live(linker: &mut Linker<Guest>) -> Result<()> {
     sockets::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
-}
-
-/// `wasi:io/poll` that doesn't outlast the call: a guest that waits meets no epoch.
-pub(crate) struct Waits<'a> {
-    table: &'a mut ResourceTable,
-    deadline: Instant,
-}
-
-struct HasWaits;
-
-impl HasData for HasWaits {
-    type Data<'a> = Waits<'a>;
-}
-
-/// Why a wait was ended.
-#[derive(Debug, thiserror::Error)]
-#[error("the call's time was spent waiting")]
-pub(crate) struct WaitedTooLong;
-
-fn wait_until<T>(deadline: Instant, wait: impl Future<Output = Result<T>>) -> Result<T> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    wasmtime_wasi::runtime::in_tokio(async {
-        tokio::time::timeout(left, wait).await.unwrap_or_else(|_| Err(WaitedTooLong.into()))
-    })
-}
-
-impl poll::Host for Waits<'_> {
-    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
-        use wasmtime_wasi::p2::bindings::io::poll::Host;
-        wait_until(self.deadline, Host::poll(self.table, pollables))
-    }
-}
-
-impl poll::HostPollable for Waits<'_> {
-    fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
-        poll::HostPollable::ready(self.table, pollable)
-    }
-
-    fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
-        wait_until(self.deadline, HostPollable::block(self.table, pollable))
-    }
-
-    fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        poll::HostPollable::drop(self.table, pollable)
-    }
 }
 
 /// The last of what a guest printed: a panic's message is there and nowhere else.

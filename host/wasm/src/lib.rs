@@ -2,7 +2,7 @@
 //!
 //! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiled` keeps its machine
 //! code, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
-//! call at a time in each, within `limits`, under a `supervisor`; `asks`, `outgoing` and `sockets` say what it may reach; `live`
+//! call at a time in each, within `limits`, under a `supervisor`, until `calls` ends them all; `asks`, `outgoing` and `sockets` say what it may reach; `live`
 //! runs guests that hold a subscription; `record` and
 //! `kept` remember what happened. `registry` is what the host sees of it all.
 //!
@@ -15,6 +15,7 @@ mod addresses;
 mod asks;
 mod bindings;
 mod brain;
+mod calls;
 mod canary;
 mod compiled;
 mod engine;
@@ -36,6 +37,7 @@ mod source;
 mod status;
 mod supervisor;
 mod trust;
+mod waits;
 
 pub use asks::{Asks, HostRule};
 pub use canary::Policy as CanaryPolicy;

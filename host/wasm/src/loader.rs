@@ -12,14 +12,16 @@ use wasmtime::component::{Component, InstancePre};
 use crate::asks::{self, Asks};
 use crate::bindings::live;
 use crate::bindings::v0_1::{self, Exports, Functions};
+use crate::calls::Calls;
 use crate::compiled;
-use crate::engine::{Linked, Runtime, TICK};
-use crate::guest::{Guest, Surroundings, WaitedTooLong};
+use crate::engine::{Linked, Runtime, TICK, waiting};
+use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::live::{drive, is_exported_by};
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::Vouched;
+use crate::waits::WaitedTooLong;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -165,6 +167,7 @@ pub struct Plugin {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
     pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) calls: Calls,
 }
 
 impl fmt::Debug for Plugin {
@@ -233,6 +236,7 @@ impl Plugin {
             pre,
             exports,
             fetches: runtime.fetches.clone(),
+            calls: runtime.calls.clone(),
         };
         plugin.try_out(&component)?;
         steps.took("instantiate");
@@ -246,6 +250,7 @@ impl Plugin {
             who: self.name.as_str().into(),
             memory: limits.memory,
             live: self.is_live().then_some(limits.call),
+            calls: self.calls.clone(),
             ..Surroundings::default()
         };
         let mut store = Store::new(component.engine(), Guest::new(&around));
@@ -253,7 +258,8 @@ impl Plugin {
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, false);
-        let tried = self.instantiate(&mut store);
+        let _under_way = self.calls.begin();
+        let tried = waiting(|| self.instantiate(&mut store));
         tried.map(drop).map_err(|error| {
             let denied = store.data().limiter.denied.clone();
             match denied {

@@ -5,13 +5,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{Result, Store, Trap, UpdateDeadline};
 use watchkeeper_domain::plugin::{Feed, Sink};
 
 use crate::bindings::v0_1::{Functions, PluginError};
-use crate::engine::TICK;
-use crate::guest::{Guest, Surroundings, WaitedTooLong};
+use crate::calls::HostStops;
+use crate::engine::{TICK, give_way, waiting};
+use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::loader::Plugin;
 use crate::outgoing::Outgoing;
@@ -19,6 +21,7 @@ use crate::reader::TooManyAlerts;
 use crate::record::Failures;
 use crate::source::SourceSpec;
 use crate::supervisor::{Quarantine, Supervisor, Verdict};
+use crate::waits::WaitedTooLong;
 
 /// Calls after which an instance makes way for a new one, so that a slow leak in a guest stays small.
 const MAX_CALLS: u32 = 10_000;
@@ -29,7 +32,7 @@ const MAX_WAITING: usize = 1024;
 /// And for how long.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Of a plugin that has strikes, a call that computes for longer than this is slowed down to a quarter of a core: it may
+/// Of a plugin that failed lately, a call that computes for longer than this is slowed down to a quarter of a core: it may
 /// well run into its deadline again, and its neighbours shall not notice.
 const SUSPECT_AFTER: Duration = Duration::from_millis(20);
 const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
@@ -39,7 +42,10 @@ const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
 pub(crate) enum CallError {
     /// The plugin broke a limit, trapped or exited.
     #[error("plugin {plugin}: {reason}")]
-    Failed { plugin: String, reason: String },
+    Failed { plugin: String, reason: String, over: Duration },
+    /// It was ended, or not begun, and not for anything that the plugin did.
+    #[error("plugin {plugin}: the host is stopping")]
+    HostStops { plugin: String },
     /// The plugin's own word.
     #[error("plugin {plugin}: {error}", error = described(error))]
     Plugin { plugin: String, error: PluginError },
@@ -99,7 +105,8 @@ impl Pool {
     /// For what no source configures: scoring, building, playbooks.
     pub(crate) fn new(plugin: Arc<Plugin>, limits: Limits, failures: Arc<Failures>) -> Self {
         let who = plugin.name.as_str().into();
-        let around = Surroundings { who, memory: limits.memory, ..Surroundings::default() };
+        let calls = plugin.calls.clone();
+        let around = Surroundings { who, memory: limits.memory, calls, ..Surroundings::default() };
         Self::with(plugin, limits, None, around, failures)
     }
 
@@ -143,9 +150,10 @@ impl Pool {
             outgoing: Arc::new(outgoing),
             now: spec.now,
             live: plugin.is_live().then_some(spec.limits.call),
+            calls: plugin.calls.clone(),
         };
         let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
-        let (instance, feed) = pool.0.make()?;
+        let (instance, feed) = waiting(|| pool.0.make())?;
         let feed = feed.ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
@@ -164,7 +172,8 @@ impl Pool {
         self.0.supervisor.release()
     }
 
-    /// One call, on a thread that may block: a guest computes for as long as its limit lets it, and nobody else waits.
+    /// One call, on a thread that may block: a guest computes for as long as its limit lets it, and nobody else waits. A plugin
+    /// that failed lately gets a thread that gives way to everybody else's.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         time: Time,
@@ -176,14 +185,17 @@ impl Pool {
             Time::Fetch => self.0.plugin.fetches.clone().acquire_owned().await.ok(),
         };
         let inner = self.0.clone();
-        let called = tokio::task::spawn_blocking(move || {
+        let under_way = self.0.plugin.calls.begin();
+        let work = move || {
             // Held until the call is over, also where nobody waits for it any more.
-            let _held = (running, fetching);
+            let _held = (running, fetching, under_way);
             inner.call(time, call)
-        });
-        called
-            .await
-            .unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
+        };
+        let called = match self.0.supervisor.is_suspect(Instant::now()) {
+            true => own_thread(work, true).await,
+            false => tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string()),
+        };
+        called.unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
     }
 
     /// The right to one call; none where too many wait, or waited too long.
@@ -200,7 +212,14 @@ impl Pool {
     pub(crate) async fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<(), CallError> {
         let (_held, until) = oneshot::channel();
         let inner = self.0.clone();
-        let subscribed = tokio::task::spawn_blocking(move || inner.subscribe(sink, until));
+        let under_way = self.0.plugin.calls.begin();
+        let subscribed = own_thread(
+            move || {
+                let _held = under_way;
+                inner.subscribe(sink, until)
+            },
+            false,
+        );
         subscribed
             .await
             .unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
@@ -212,8 +231,28 @@ impl Pool {
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        self.0.call(time, call)
+        let _under_way = self.0.plugin.calls.begin();
+        waiting(|| self.0.call(time, call))
     }
+}
+
+/// Does `work` on a thread of its own, within the host's runtime.
+async fn own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    gives_way: bool,
+) -> Result<T, String> {
+    let (answer, answered) = oneshot::channel();
+    let runtime = Handle::current();
+    let thread = std::thread::Builder::new().name("guest".into()).spawn(move || {
+        let _within = runtime.enter();
+        if gives_way {
+            give_way();
+        }
+        // Nobody may wait for it any more.
+        let _ = answer.send(work());
+    });
+    thread.map_err(|error| format!("no thread for it: {error}"))?;
+    answered.await.map_err(|_| "its thread panicked".into())
 }
 
 impl Inner {
@@ -226,22 +265,28 @@ impl Inner {
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        self.admit()?;
-        self.supervised(self.attempt(time, call))
+        let began = self.admit()?;
+        self.supervised(began, self.attempt(time, call))
     }
 
-    fn admit(&self) -> Result<(), CallError> {
+    /// When the call begins, if one may.
+    fn admit(&self) -> Result<Instant, CallError> {
         let now = Instant::now();
+        if self.plugin.calls.are_ending() {
+            return Err(self.stopping());
+        }
         self.supervisor.admit(now).map_err(|quarantine| CallError::Quarantined {
             plugin: self.who(),
             left: quarantine.until.saturating_duration_since(now),
             reason: quarantine.reason,
-        })
+        })?;
+        Ok(now)
     }
 
-    fn supervised<T>(&self, called: Result<T, CallError>) -> Result<T, CallError> {
+    fn supervised<T>(&self, began: Instant, called: Result<T, CallError>) -> Result<T, CallError> {
         match &called {
-            Err(error @ CallError::Failed { .. }) => self.strike(error),
+            Err(CallError::HostStops { .. }) => {}
+            Err(error @ CallError::Failed { over, .. }) => self.strike(error, began, *over),
             // What the plugin says, good or bad, it says in its right mind.
             _ if self.supervisor.succeeded() => {
                 tracing::info!(plugin = %self.around.who, "a plugin is well again; its quarantine is over");
@@ -253,24 +298,38 @@ impl Inner {
 
     /// The instance is used for nothing else, before or after.
     fn subscribe(&self, sink: Arc<dyn Sink>, until: oneshot::Receiver<()>) -> Result<(), CallError> {
-        self.admit()?;
-        self.supervised(self.make().and_then(|(instance, _)| {
-            let Instance { mut store, functions, .. } = instance;
-            let live =
-                functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
-            let limit = self.begin(&mut store, Time::Fetch);
-            match live.subscribe(&mut store, limit, sink, until) {
-                Ok(answer) => answer.map_err(|error| self.refused(error.with_notes(&store.data().denied()))),
-                Err(error) => Err(self.broken(&store, limit, &error)),
-            }
-        }))
+        let began = self.admit()?;
+        self.supervised(
+            began,
+            self.make().and_then(|(instance, _)| {
+                let Instance { mut store, functions, .. } = instance;
+                let live =
+                    functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
+                let limit = self.begin(&mut store, Time::Fetch);
+                match live.subscribe(&mut store, limit, sink, until, || self.slowed()) {
+                    Ok(answer) => {
+                        answer.map_err(|error| self.refused(error.with_notes(&store.data().denied())))
+                    }
+                    Err(error) => Err(self.broken(store, limit, &error)),
+                }
+            }),
+        )
     }
 
-    fn strike(&self, error: &CallError) {
+    fn slowed(&self) {
+        metrics::counter!("agent_plugin_slowed_total", "plugin" => self.plugin.name.clone()).increment(1);
+        tracing::warn!(
+            plugin = %self.around.who,
+            "a live source is awake all the time; it is slowed down to half of a core for as long as it is: let it wait for its upstream"
+        );
+    }
+
+    fn strike(&self, error: &CallError, began: Instant, over: Duration) {
         let reason = error.to_string();
-        self.failures.note(&self.around.who, &reason);
+        self.failures.note(&self.around.who, &reason, over);
         metrics::counter!("agent_plugin_failures_total", "plugin" => self.plugin.name.clone()).increment(1);
-        if let Verdict::Quarantined(lasts) = self.supervisor.failed(Instant::now(), &reason) {
+        let now = Instant::now();
+        if let Verdict::Quarantined(lasts) = self.supervisor.failed(now, now - began, &reason) {
             metrics::counter!("agent_plugin_quarantines_total", "plugin" => self.plugin.name.clone())
                 .increment(1);
             tracing::error!(
@@ -297,7 +356,7 @@ impl Inner {
                 self.give_back(instance);
                 answer.map_err(|error| self.refused(error.with_notes(&denied)))
             }
-            Err(error) => Err(self.broken(&instance.store, limit, &error)),
+            Err(error) => Err(self.broken(instance.store, limit, &error)),
         }
     }
 
@@ -308,14 +367,14 @@ impl Inner {
         store.set_hostcall_fuel(self.limits.result);
         store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
         let limit = self.begin(&mut store, Time::Call);
-        let functions =
-            self.plugin.instantiate(&mut store).map_err(|error| self.broken(&store, limit, &error))?;
-        let feed = match &self.config {
-            Some(config) => {
-                let configured = functions.configure(&mut store, config);
-                let answer = configured.map_err(|error| self.broken(&store, limit, &error))?;
-                Some(answer.map_err(|error| self.refused(error.with_notes(&store.data().denied())))?)
-            }
+        let functions = match self.plugin.instantiate(&mut store) {
+            Ok(functions) => functions,
+            Err(error) => return Err(self.broken(store, limit, &error)),
+        };
+        let feed = match self.config.as_ref().map(|config| functions.configure(&mut store, config)) {
+            Some(Ok(Ok(feed))) => Some(feed),
+            Some(Ok(Err(error))) => return Err(self.refused(error.with_notes(&store.data().denied()))),
+            Some(Err(error)) => return Err(self.broken(store, limit, &error)),
             None => None,
         };
         Ok((Instance { store, functions, most_alerts: self.limits.alerts, calls: 0 }, feed))
@@ -327,14 +386,31 @@ impl Inner {
             Time::Call => self.limits.call,
             Time::Fetch => self.limits.fetch,
         };
-        store.data_mut().begin(Instant::now(), limit, self.supervisor.has_strikes());
+        let now = Instant::now();
+        store.data_mut().begin(now, limit, self.supervisor.is_suspect(now));
         store.set_epoch_deadline(1);
         limit
     }
 
-    /// The words for why a call didn't return: which limit, else what the guest printed.
-    fn broken(&self, store: &Store<Guest>, limit: Duration, error: &wasmtime::Error) -> CallError {
+    /// What became of a call that didn't return, once all of its guest is gone.
+    fn broken(&self, store: Store<Guest>, limit: Duration, error: &wasmtime::Error) -> CallError {
         let guest = store.data();
+        if guest.is_to_end() || error.is::<HostStops>() {
+            return self.stopping();
+        }
+        let (reason, over_time) = self.why(guest, limit, error);
+        let deadline = guest.deadline();
+        drop(store);
+        let over = Instant::now().saturating_duration_since(deadline);
+        if over_time {
+            metrics::histogram!("agent_plugin_overrun_seconds", "plugin" => self.plugin.name.clone())
+                .record(over);
+        }
+        CallError::Failed { plugin: self.who(), reason, over }
+    }
+
+    /// The words for it: which limit, else what the guest printed. And whether it was the call's time.
+    fn why(&self, guest: &Guest, limit: Duration, error: &wasmtime::Error) -> (String, bool) {
         let printed = guest.output.take();
         let printed = if printed.is_empty() { printed } else { format!("; it printed: {printed}") };
         let computed_too_long = matches!(error.downcast_ref::<Trap>(), Some(Trap::Interrupt));
@@ -350,7 +426,7 @@ impl Inner {
         } else {
             explained(error, &self.limits)
         };
-        self.failed(format!("{reason}{printed}"))
+        (format!("{reason}{printed}"), over_time)
     }
 
     fn refused(&self, error: PluginError) -> CallError {
@@ -358,7 +434,11 @@ impl Inner {
     }
 
     fn failed(&self, reason: String) -> CallError {
-        CallError::Failed { plugin: self.who(), reason }
+        CallError::Failed { plugin: self.who(), reason, over: Duration::ZERO }
+    }
+
+    fn stopping(&self) -> CallError {
+        CallError::HostStops { plugin: self.who() }
     }
 
     fn take(&self) -> Option<Instance> {
@@ -376,11 +456,14 @@ impl Inner {
 /// A guest that computes meets the engine's clock at each tick.
 fn at_tick(guest: &Guest) -> UpdateDeadline {
     let (computed, left) = guest.times();
-    if left.is_zero() {
+    if left.is_zero() || guest.is_to_end() {
         return UpdateDeadline::Interrupt;
     }
     if guest.suspect && computed > SUSPECT_AFTER {
         std::thread::sleep(SUSPECT_PAUSE.min(left));
+        if left <= SUSPECT_PAUSE {
+            return UpdateDeadline::Interrupt;
+        }
     }
     UpdateDeadline::Continue(1)
 }

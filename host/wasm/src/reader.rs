@@ -92,7 +92,7 @@ impl From<CallError> for ReadError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Plugin { error: PluginError::Read(error), .. } => error,
-            CallError::Busy { .. } => {
+            CallError::Busy { .. } | CallError::HostStops { .. } => {
                 ReadError::Unavailable { reason: error.to_string(), retry_after_ms: Some(1000) }
             }
             CallError::Failed { .. } | CallError::Plugin { .. } | CallError::Quarantined { .. } => {

@@ -108,7 +108,7 @@ impl Steps {
     }
 
     pub(crate) fn noted(&mut self, name: &str, note: Option<String>) {
-        let ms = (self.since.elapsed().as_secs_f64() * 1e5).round() / 100.0;
+        let ms = millis(self.since.elapsed());
         self.taken.push(Step { name: name.into(), ms, note });
         self.since = Instant::now();
     }
@@ -118,6 +118,11 @@ impl Steps {
     }
 }
 
+/// With two decimals.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 100.0
+}
+
 /// A call that failed, with what the guest printed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -125,6 +130,10 @@ pub struct Failure {
     /// Plugin and source.
     pub who: String,
     pub reason: String,
+    /// By how much it outran its deadline, as the host measured it: until its guest's memory was given back. 0 of one that ended
+    /// before.
+    #[serde(default)]
+    pub over_ms: f64,
 }
 
 /// The last of them.
@@ -132,13 +141,13 @@ pub struct Failure {
 pub(crate) struct Failures(Mutex<VecDeque<Failure>>);
 
 impl Failures {
-    pub(crate) fn note(&self, who: &str, reason: &str) {
+    pub(crate) fn note(&self, who: &str, reason: &str, over: Duration) {
         let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if kept.len() == MAX_FAILURES {
             kept.pop_front();
         }
         let reason = reason[..reason.floor_char_boundary(MAX_REASON)].to_owned();
-        kept.push_back(Failure { at: Timestamp::now(), who: who.to_owned(), reason });
+        kept.push_back(Failure { at: Timestamp::now(), who: who.to_owned(), reason, over_ms: millis(over) });
     }
 
     pub(crate) fn last(&self) -> Vec<Failure> {

@@ -250,7 +250,8 @@ impl Slot {
     }
 
     pub(crate) fn unloaded(&self) -> CallError {
-        CallError::Failed { plugin: self.name.clone(), reason: "it was unloaded; put its file back".into() }
+        let reason = "it was unloaded; put its file back".into();
+        CallError::Failed { plugin: self.name.clone(), reason, over: Duration::ZERO }
     }
 
     /// Configures it for a source, and remembers to do so for each version to come.
@@ -334,6 +335,7 @@ impl Slot {
                     None => Err(error),
                 }
             }
+            Err(error @ CallError::HostStops { .. }) => Err(error),
             answer => {
                 self.count_success(&live);
                 answer

@@ -3,9 +3,12 @@
 //! Each failed call is a strike, each good one forgives them all. At [`STRIKES`] in a row the plugin is quarantined for that
 //! source: its payloads are kept as dead letters without asking it. Once the quarantine is over, one call is let through;
 //! if that fails, too, the next quarantine lasts twice as long.
+//!
+//! Forgiven isn't trusted: what a failed call took, the plugin owes ten times over, in time in which it gives way to its
+//! neighbours. So one that fails on every other call takes no more of them than one that fails on each.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures in a row.
@@ -14,11 +17,17 @@ pub(crate) const STRIKES: u32 = 10;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// How much longer than a failed call took it is suspect afterwards, and how long at most.
+const OWED: u32 = 10;
+const MOST_OWED: Duration = Duration::from_secs(60);
+
 /// One plugin in one source. Calls that go well cost one look at a counter.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     strikes: AtomicU32,
     quarantine: Mutex<Option<Quarantine>>,
+    owes: AtomicBool,
+    owes_until: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,9 +65,26 @@ impl Supervisor {
         }
     }
 
-    /// Whether the last call failed.
-    pub(crate) fn has_strikes(&self) -> bool {
-        self.strikes.load(Ordering::Relaxed) > 0
+    /// Whether the last call failed, or others did lately: so the next may well, too.
+    pub(crate) fn is_suspect(&self, now: Instant) -> bool {
+        self.strikes.load(Ordering::Relaxed) > 0 || self.owes(now)
+    }
+
+    fn owes(&self, now: Instant) -> bool {
+        if !self.owes.load(Ordering::Relaxed) {
+            return false;
+        }
+        let until = self.owes_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let owes = until.is_some_and(|until| now < until);
+        self.owes.store(owes, Ordering::Relaxed);
+        owes
+    }
+
+    fn owe(&self, now: Instant, took: Duration) {
+        let mut until = self.owes_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let owed = until.map_or(now, |until| until.max(now)) + took.saturating_mul(OWED);
+        *until = Some(owed.min(now + MOST_OWED));
+        self.owes.store(true, Ordering::Relaxed);
     }
 
     /// Whether this ended a quarantine.
@@ -70,7 +96,9 @@ impl Supervisor {
         self.lock().take().is_some()
     }
 
-    pub(crate) fn failed(&self, now: Instant, reason: &str) -> Verdict {
+    /// A call failed that `took` so long.
+    pub(crate) fn failed(&self, now: Instant, took: Duration, reason: &str) -> Verdict {
+        self.owe(now, took);
         let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if strikes < STRIKES {
             return Verdict::Strike(strikes);
@@ -91,6 +119,8 @@ impl Supervisor {
     /// Forgets everything. Whether there was a quarantine.
     pub(crate) fn release(&self) -> bool {
         self.strikes.store(0, Ordering::Relaxed);
+        self.owes.store(false, Ordering::Relaxed);
+        *self.owes_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.lock().take().is_some()
     }
 
@@ -108,19 +138,21 @@ impl Supervisor {
 mod tests {
     use super::*;
 
+    const TOOK: Duration = Duration::from_millis(200);
+
     fn struck_out(supervisor: &Supervisor, now: Instant) {
         for strike in 1..STRIKES {
-            assert_eq!(supervisor.failed(now, "trap"), Verdict::Strike(strike));
+            assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(strike));
             assert_eq!(supervisor.admit(now), Ok(()));
         }
-        assert_eq!(supervisor.failed(now, "the last"), Verdict::Quarantined(FIRST));
+        assert_eq!(supervisor.failed(now, TOOK, "the last"), Verdict::Quarantined(FIRST));
     }
 
     #[test]
     fn strikes_in_a_row_lead_to_quarantine_and_one_good_call_forgives_them() {
         let (supervisor, now) = (Supervisor::default(), Instant::now());
         for _ in 0..5 * STRIKES {
-            supervisor.failed(now, "trap");
+            supervisor.failed(now, TOOK, "trap");
             supervisor.succeeded();
         }
         struck_out(&supervisor, now);
@@ -138,23 +170,43 @@ mod tests {
             assert_eq!(supervisor.admit(now), Ok(()));
             assert!(supervisor.admit(now).is_err(), "one probe at a time");
             lasts = (lasts * 2).min(LONGEST);
-            assert_eq!(supervisor.failed(now, "again"), Verdict::Quarantined(lasts));
+            assert_eq!(supervisor.failed(now, TOOK, "again"), Verdict::Quarantined(lasts));
         }
         assert_eq!(lasts, LONGEST);
         now += lasts;
         assert_eq!(supervisor.admit(now), Ok(()));
         assert!(supervisor.succeeded());
         assert_eq!(supervisor.admit(now), Ok(()));
-        assert_eq!(supervisor.failed(now, "trap"), Verdict::Strike(1));
+        assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(1));
     }
 
     #[test]
     fn calls_that_were_under_way_do_not_prolong_it() {
         let (supervisor, now) = (Supervisor::default(), Instant::now());
         struck_out(&supervisor, now);
-        assert_eq!(supervisor.failed(now, "late"), Verdict::Strike(STRIKES + 1));
+        assert_eq!(supervisor.failed(now, TOOK, "late"), Verdict::Strike(STRIKES + 1));
         assert_eq!(supervisor.quarantine().unwrap().lasts, FIRST);
         assert!(supervisor.release());
         assert_eq!(supervisor.admit(now), Ok(()));
+    }
+
+    #[test]
+    fn what_is_forgiven_is_owed_for_a_while() {
+        let (supervisor, now) = (Supervisor::default(), Instant::now());
+        assert!(!supervisor.is_suspect(now));
+        supervisor.failed(now, TOOK, "a loop");
+        supervisor.succeeded();
+        assert!(supervisor.is_suspect(now + 9 * TOOK));
+        assert!(!supervisor.is_suspect(now + 10 * TOOK));
+        // Failures add up, to a bound.
+        for _ in 0..1000 {
+            supervisor.failed(now, TOOK, "a loop");
+            supervisor.succeeded();
+        }
+        assert!(supervisor.is_suspect(now + MOST_OWED - TOOK));
+        assert!(!supervisor.is_suspect(now + MOST_OWED));
+        supervisor.failed(now, TOOK, "a loop");
+        supervisor.release();
+        assert!(!supervisor.is_suspect(now), "who releases it trusts it");
     }
 }

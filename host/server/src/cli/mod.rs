@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::FalseyValueParser;
@@ -197,6 +198,9 @@ enum Ended {
     Badly,
 }
 
+/// How long the process waits for threads that have work left when its command is done.
+const LEFT_BEHIND: Duration = Duration::from_secs(5);
+
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     start_log();
@@ -218,7 +222,11 @@ fn dispatch(command: Command) -> Result<Ended> {
         Command::Plugin(command) => plugin::run(&command),
         command => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            runtime.context("no runtime")?.block_on(dispatch_async(command))
+            let runtime = runtime.context("no runtime")?;
+            let ended = runtime.block_on(dispatch_async(command));
+            // What still blocks a thread by then is nothing that anybody waits for.
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            ended
         }
     }
 }

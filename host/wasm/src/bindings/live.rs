@@ -16,8 +16,10 @@ use wasmtime::{Result, Store, StoreContextMut};
 use watchkeeper_domain::plugin::{Feed, ReadError, Sink};
 
 use super::v0_1::{self, Answer, PluginError, WitAlert, WitError, WitFeed};
-use crate::guest::{Guest, WaitedTooLong};
-use crate::live::drive;
+use crate::calls::HostStops;
+use crate::guest::Guest;
+use crate::live::{drive, drive_within_share};
+use crate::waits::WaitedTooLong;
 
 /// The WIT package, without its version.
 pub(crate) const PACKAGE: &str = "watchkeeper:experimental";
@@ -50,15 +52,16 @@ impl Live {
         Ok(configured?.0.map(v0_1::feed).map_err(PluginError::from))
     }
 
-    /// Subscribes within `limit`, and hands on what comes, until the guest ends it or `until` is dropped.
+    /// Subscribes within `limit`, and hands on what comes, until the guest ends it, `until` is dropped or the host stops.
     pub(crate) fn subscribe(
         &self,
         store: &mut Store<Guest>,
         limit: Duration,
         sink: Arc<dyn Sink>,
         until: oneshot::Receiver<()>,
+        slowed: impl FnOnce(),
     ) -> Answer<()> {
-        let woken = store.data().woken();
+        let (woken, calls) = (store.data().woken(), store.data().calls().clone());
         let subscribed = store.run_concurrent(async |store| {
             let stream = match within(limit, self.subscribe.call_concurrent(store, ())).await? {
                 (Ok(stream),) => stream,
@@ -74,13 +77,15 @@ impl Live {
                 Err(_) => Ok(()),
             })
         });
-        drive(&woken, async {
+        let held = async {
             tokio::select! {
                 biased;
                 _ = until => Ok(Ok(())),
+                () = calls.ending() => Err(HostStops.into()),
                 ended = subscribed => ended?,
             }
-        })
+        };
+        drive_within_share(&woken, held, slowed)
     }
 }
 

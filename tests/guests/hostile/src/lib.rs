@@ -18,6 +18,9 @@ pub struct Config {
     /// How long `configure` takes.
     #[serde(default)]
     slow_ms: u64,
+    /// What `configure` prints.
+    #[serde(default)]
+    says: String,
     /// A secret, or what stands for it.
     #[serde(default)]
     secret: String,
@@ -44,6 +47,9 @@ impl Source for Hostile {
 
     fn configure(config: Config) -> Result<(Self, Feed), Error> {
         spin(Duration::from_millis(config.slow_ms));
+        if !config.says.is_empty() {
+            eprintln!("{}", config.says);
+        }
         let feed = match &config.poll {
             Some(_) => Feed::poll(1000),
             None => Feed::webhook(config.webhook_path),
@@ -61,6 +67,7 @@ impl Parser for Hostile {
 
 impl Poller for Hostile {
     fn fetch(&self, _: Option<String>) -> Result<Batch, Error> {
+        log::info!("fetches: {}", self.does);
         Ok(Batch { alerts: self.act(&self.does)?, cursor: None, more: false })
     }
 }
@@ -101,6 +108,13 @@ impl Hostile {
                     std::hint::black_box(&kept);
                 }
             }
+            "fill" => loop {
+                std::hint::black_box(vec![1_u8; 8 << 20]);
+            },
+            "stuck" => calls::write_to_nobody(),
+            "polls" => calls::poll_again_and_again(),
+            "random" => calls::draw_again_and_again(),
+            "draw" => calls::draw_too_much(),
             "deep" => deeper(0).to_string(),
             "huge" => "x".repeat(40 << 20),
             "many" => return Ok((0..10_001).map(|n| alert(&n.to_string(), String::new())).collect()),
@@ -201,6 +215,54 @@ fn capabilities() -> String {
         std::io::stdin().read_line(&mut line).ok().filter(|read| *read > 0).map(|_| line.clone()),
     );
     format!("found: {found:?}")
+}
+
+/// Calls of the host that last, or are many.
+#[cfg(target_family = "wasm")]
+mod calls {
+    use wasip2::clocks::monotonic_clock::subscribe_duration;
+    use wasip2::http::types::{Fields, OutgoingRequest};
+    use wasip2::io::poll::poll;
+    use wasip2::random::random::get_random_bytes;
+
+    /// The body of a request that is never sent, so that nobody reads it.
+    pub(super) fn write_to_nobody() -> String {
+        let request = OutgoingRequest::new(Fields::new());
+        let body = request.body().unwrap();
+        let stream = body.write().unwrap();
+        while stream.blocking_write_and_flush(&[0; 4096]).is_ok() {}
+        "somebody reads it".to_owned()
+    }
+
+    /// One that is ready, again and again in long lists.
+    pub(super) fn poll_again_and_again() -> String {
+        let ready = subscribe_duration(0);
+        let many = vec![&ready; 1000];
+        loop {
+            std::hint::black_box(poll(&many));
+        }
+    }
+
+    pub(super) fn draw_again_and_again() -> String {
+        loop {
+            std::hint::black_box(get_random_bytes(256 * 1024));
+        }
+    }
+
+    pub(super) fn draw_too_much() -> String {
+        get_random_bytes(8 << 20).len().to_string()
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod calls {
+    pub(super) fn write_to_nobody() -> String {
+        String::new()
+    }
+
+    pub(super) use self::write_to_nobody as poll_again_and_again;
+    pub(super) use self::write_to_nobody as draw_again_and_again;
+    pub(super) use self::write_to_nobody as draw_too_much;
 }
 
 watchkeeper_sdk::register! { source: Hostile, parser: Hostile, poller: Hostile }

@@ -1,6 +1,6 @@
 //! A live source that needs no upstream: its file's `does` says what it does with its subscription.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use watchkeeper_sdk::live::{Alerts, LiveSource, Subscription, TcpStream, sleep};
@@ -29,6 +29,8 @@ enum Does {
     Loop,
     /// One alert, then waits that are none, for ever.
     Spin,
+    /// One alert, then computing for 50 ms at a time, with hardly a wait between.
+    Busy,
     /// One alert, then a panic.
     Panic,
     /// Alerts as fast as they are taken.
@@ -109,7 +111,7 @@ async fn feed(does: Does, mut alerts: Alerts) {
             let _ = alerts.send(vec![alert("connected")]).await;
             sleep(Duration::from_secs(3600)).await;
         }
-        Does::End | Does::Loop | Does::Spin | Does::Panic | Does::Hang | Does::Unauthorized => {
+        Does::End | Does::Loop | Does::Spin | Does::Busy | Does::Panic | Does::Hang | Does::Unauthorized => {
             let _ = alerts.send(vec![alert("one")]).await;
             match does {
                 Does::Loop => loop {
@@ -117,6 +119,13 @@ async fn feed(does: Does, mut alerts: Alerts) {
                 },
                 Does::Spin => loop {
                     sleep(Duration::ZERO).await;
+                },
+                Does::Busy => loop {
+                    let began = Instant::now();
+                    while began.elapsed() < Duration::from_millis(50) {
+                        std::hint::black_box(());
+                    }
+                    sleep(Duration::from_millis(1)).await;
                 },
                 Does::Panic => panic!("so it goes"),
                 _ => {}
