@@ -107,7 +107,8 @@ fn the_audit_log_is_verified_by_its_public_key_and_its_anchor() {
     let verified = host.site.run(&["audit", "verify", "--anchor", &anchor, "--json"]).well().json();
     assert!(verified["ok"] == true && verified["entries"].as_u64() >= Some(4), "{verified}");
     let shown: Value = host.site.run(&["audit", "show", "--after", "2", "--json"]).well().json();
-    assert!(shown[0]["seq"] == 3 && shown[0]["detail"]["name"].is_string(), "{shown:#}");
+    let created = shown.as_array().unwrap().iter().find(|entry| entry["action"] == "token.created").unwrap();
+    assert!(shown[0]["seq"] == 3 && created["detail"]["name"] == "a", "{shown:#}");
 
     // The public half is enough.
     let public = host.site.data_dir().join("audit.pub").display().to_string();
@@ -124,13 +125,71 @@ fn the_audit_log_is_verified_by_its_public_key_and_its_anchor() {
     assert!(refused.code == Some(2) && refused.stderr.contains("--key"), "{}", refused.said());
 }
 
+#[test]
+fn the_audit_logs_key_makes_way_for_another_with_a_host_and_without() {
+    let mut host = Setup::new().start();
+    let (data, scratch) = (host.site.data_dir(), host.site.folder().to_owned());
+    let first = scratch.join("first.pub");
+    std::fs::copy(data.join("audit.pub"), &first).unwrap();
+    let head = host.site.run(&["audit", "head"]).well();
+    let anchor = host.site.write("anchor.json", &head.stdout).display().to_string();
+    let old = std::fs::read(data.join("audit.key")).unwrap();
+    // By the host, which goes on writing.
+    let rotated = host.site.run(&["audit", "rotate", "--json"]).well().json();
+    let second = rotated["key"].as_str().unwrap().to_owned();
+    host.site.run(&["plugin", "release", "prometheus"]).well();
+    host.store(&watchkeeper_tests::payload::webhook([watchkeeper_tests::payload::firing(
+        "a",
+        &[("alertname", "A"), ("severity", "critical")],
+    )]));
+    host.investigations_once_over(1);
+    assert_ne!(std::fs::read(data.join("audit.key")).unwrap(), old);
+    let entries = |host: &Watchkeeper| {
+        let shown = host.site.run(&["audit", "show", "--json"]).well().json();
+        shown.as_array().unwrap().clone()
+    };
+    let of = |host: &Watchkeeper| {
+        let rotations = |entry: &&Value| entry["action"] == "log.key_rotated";
+        entries(host).iter().filter(rotations).map(|entry| entry["detail"]["key"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&host), [second.as_str()]);
+    // By the command line, where none runs; and the host goes on by that one.
+    assert_eq!(host.terminate().code, Some(0));
+    let said = host.site.run(&["audit", "rotate"]).well().stdout;
+    assert!(said.contains("goes on by the key") && said.contains("audit.pub"), "{said}");
+    host.restart();
+    host.site.run(&["plugin", "release", "prometheus"]).well();
+    let verified = host.site.run(&["audit", "verify", "--json"]).well().json();
+    assert_eq!(verified["keys"].as_array().unwrap().len(), 3, "{verified:#}");
+    assert_eq!(verified["keys"][1], second.as_str());
+    // The first key is enough, and an anchor of its time still holds; so does one of now.
+    let first = first.display().to_string();
+    host.site.run(&["audit", "verify", "--key", &first, "--anchor", &anchor]).well();
+    let head = host.site.run(&["audit", "head"]).well();
+    assert_eq!(head.json()["key"], verified["keys"][2]);
+    let anchor = host.site.write("anchor.json", &head.stdout).display().to_string();
+    host.site.run(&["audit", "verify", "--key", &first, "--anchor", &anchor]).well();
+    // A list with a key in it that none introduced.
+    let other = Setup::new().prepare();
+    create(&other, "x", "viewer");
+    let stranger = std::fs::read_to_string(other.data_dir().join("audit.pub")).unwrap();
+    let listed = std::fs::read_to_string(data.join("audit.pub")).unwrap();
+    let list = host.site.write("list.pub", listed + &stranger).display().to_string();
+    let refused = host.site.run(&["audit", "verify", "--key", &list]);
+    assert!(
+        refused.code == Some(1) && refused.stdout.contains("no earlier key introduced it"),
+        "{}",
+        refused.said()
+    );
+}
+
 /// An order to a running host is entered by whoever gave it, before it is carried out.
 #[test]
 fn orders_for_plugins_are_entered() {
     let host = Setup::new().start();
     host.site.run(&["plugin", "release", "prometheus"]);
     let shown = host.site.run(&["audit", "show"]).well().stdout;
-    let lines: Vec<&str> = shown.lines().filter(|line| line.contains("plugin.release")).collect();
+    let lines: Vec<&str> = shown.lines().filter(|line| line.contains("plugin.release ")).collect();
     assert_eq!(lines.len(), 2, "{shown}");
     assert!(lines[0].contains("ordered") && lines[0].contains("plugin prometheus"), "{shown}");
 }

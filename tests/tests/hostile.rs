@@ -203,6 +203,23 @@ fn failure_after_failure_is_quarantined_and_released() {
     assert_eq!(host.post_to(PATH, "fine 2").status, 202);
     host.site.run(&["plugin", "release", "hostile"]).well();
     assert_eq!(host.post_to(PATH, "fine 3").status, 200, "released by hand");
+    // All of it is in the audit log.
+    let shown = host.site.run(&["audit", "show", "--json"]).well().json();
+    let of_plugin: Vec<&str> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["actor"] == "host" && entry["subject"] == "plugin hostile")
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    let expected = ["accepted", "quarantined", "quarantine_over", "quarantined", "released"];
+    assert_eq!(of_plugin, expected.map(|what| format!("plugin.{what}")), "{shown:#}");
+    let quarantined = shown.as_array().unwrap().iter().find(|entry| entry["action"] == "plugin.quarantined");
+    let detail = &quarantined.unwrap()["detail"];
+    assert!(
+        detail["source"] == "hostile" && detail["reason"].as_str().unwrap().contains("so it goes"),
+        "{detail}"
+    );
     // What was kept meanwhile isn't lost.
     host.site.run(&["replay", "--json"]);
     assert!(host.alerts().iter().any(|alert| alert["id"] == "fine 2"));

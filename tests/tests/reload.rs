@@ -343,3 +343,66 @@ fn serving_after_rollback(host: &Watchkeeper) -> String {
     wait("it is rolled back", PATIENCE, || (serving(host) == "v00001").then_some(()));
     serving(host)
 }
+
+/// What the audit log says of plugins, without what people ordered: action, then its detail.
+fn entered(host: &Watchkeeper) -> Vec<(String, Value)> {
+    let shown = host.site.run(&["audit", "show", "--json"]).well().json();
+    let own = |entry: &&Value| entry["actor"] == "host" && entry["subject"] == "plugin v";
+    let told = |entry: &Value| (entry["action"].as_str().unwrap().to_owned(), entry["detail"].clone());
+    shown.as_array().unwrap().iter().filter(own).map(told).collect()
+}
+
+fn entered_once(host: &Watchkeeper, what: &str, holds: impl Fn(&(String, Value)) -> bool) -> Value {
+    wait(&format!("it is entered: {what}"), PATIENCE, || {
+        entered(host).into_iter().find(&holds).map(|(_, detail)| detail)
+    })
+}
+
+#[test]
+fn what_the_host_does_to_plugins_is_entered_into_the_audit_log() {
+    let mut host = setup().start();
+    let is = |action: &'static str| move |(known, _): &(String, Value)| known == action;
+    let first = entered_once(&host, "the first version", is("plugin.accepted"));
+    assert_eq!(first["trigger"], "start", "{first}");
+    put(&file(&host), b"not wasm");
+    let refused = entered_once(&host, "a refusal", is("plugin.refused"));
+    assert!(refused["reason"].as_str().unwrap().contains("no WebAssembly"), "{refused}");
+    put(&file(&host), &versioned(PATH, "v00002", Fault::TrapsAfter(2)));
+    let swapped = entered_once(&host, "a swap", |(action, d)| {
+        action == "plugin.accepted" && d["trigger"] == "replaced"
+    });
+    assert!(swapped["version"].as_str().unwrap().starts_with("sha256:"), "{swapped}");
+    for n in 0..12 {
+        host.post_to(PATH, format!("after-{n}"));
+    }
+    let back = entered_once(&host, "the way back", is("plugin.rolled_back"));
+    assert_eq!(back["version"], swapped["version"]);
+    let reason = back["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("calls failed")
+            && reason.ends_with(&format!("{} is back", first["version"].as_str().unwrap())),
+        "{back}"
+    );
+    let released = host.site.run(&["plugin", "release", "v"]).well();
+    assert!(released.stdout.contains("rolled-back versions forgotten"), "{}", released.said());
+    entered_once(&host, "a release", is("plugin.released"));
+    host.site.run(&["plugin", "grant", "v"]).well();
+    entered_once(&host, "a grant", is("plugin.granted"));
+    fs::remove_file(file(&host)).unwrap();
+    entered_once(&host, "a deletion", is("plugin.file_deleted"));
+    host.site.run(&["plugin", "prune", "v"]).well();
+    entered_once(&host, "its end", is("plugin.unloaded"));
+    host.site.run(&["audit", "verify"]).well();
+    // What came last is there when the host has ended.
+    put(&file(&host), &versioned(PATH, "v00003", Fault::None));
+    wait("it serves", PATIENCE, || (plugin(&host)["state"] == "live").then_some(()));
+    assert_eq!(host.terminate().code, Some(0));
+    let accepted = entered(&host).iter().filter(|(action, _)| action == "plugin.accepted").count();
+    assert_eq!(accepted, 3, "{:#?}", entered(&host));
+    // And where no host runs, by whoever did it.
+    host.site.run(&["plugin", "release", "v"]).well();
+    let shown = host.site.run(&["audit", "show"]).well().stdout;
+    let released = |line: &&str| line.contains("  cli  ") && line.contains("plugin.released");
+    assert_eq!(shown.lines().filter(released).count(), 1, "{shown}");
+    host.site.run(&["audit", "verify"]).well();
+}

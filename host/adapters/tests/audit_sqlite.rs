@@ -30,17 +30,17 @@ async fn some_log() -> tempfile::TempDir {
     data
 }
 
-fn key(data: &Path) -> PublicKey {
-    PublicKey::read(&AuditKey::public_file(&AuditKey::file_in(data))).unwrap()
+fn keys(data: &Path) -> Vec<PublicKey> {
+    PublicKey::read_all(&AuditKey::public_file(&AuditKey::file_in(data))).unwrap()
 }
 
 fn faults(data: &Path, anchor: Option<Head>) -> Vec<String> {
-    let (_, faults) = AuditFile::open(data).unwrap().verify(&key(data), anchor).unwrap();
-    faults.iter().map(ToString::to_string).collect()
+    let verified = AuditFile::open(data).unwrap().verify(&keys(data), anchor).unwrap();
+    verified.faults.iter().map(ToString::to_string).collect()
 }
 
 fn head(data: &Path) -> Head {
-    AuditFile::open(data).unwrap().head(&key(data)).unwrap().unwrap()
+    AuditFile::open(data).unwrap().head(&keys(data)[0]).unwrap().unwrap()
 }
 
 /// As whoever owns the file can: without what stands in the way.
@@ -166,8 +166,8 @@ async fn unsigned_entries_and_ones_of_another_key_are_found() {
         assert_found(some_log().await.path(), &text, &[words]);
     }
     let (data, other) = (some_log().await, some_log().await);
-    let (count, faults) = AuditFile::open(data.path()).unwrap().verify(&key(other.path()), None).unwrap();
-    assert_eq!((count, faults.len()), (6, 6), "none is of that key");
+    let verified = AuditFile::open(data.path()).unwrap().verify(&keys(other.path()), None).unwrap();
+    assert_eq!((verified.entries, verified.faults.len()), (6, 6), "none is of that key");
 }
 
 #[tokio::test]
@@ -248,6 +248,142 @@ async fn the_key_is_its_owners_alone_and_made_once() {
     std::fs::write(&moved, before).unwrap();
     std::fs::set_permissions(&moved, std::fs::Permissions::from_mode(0o600)).unwrap();
     drop(SqliteStore::open_with_key(data.path(), &moved).unwrap());
+}
+
+/// As [`some_log`], and a new key after entry 6: entry 7 introduces it, entry 8 is its first.
+async fn rotated_log() -> tempfile::TempDir {
+    let data = some_log().await;
+    let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    store.rotate_audit_key("cli").await.unwrap();
+    store.record(Record::new("cli", "x", "y", json!({}))).await.unwrap();
+    data
+}
+
+#[tokio::test]
+async fn a_new_key_is_introduced_by_the_old_one_and_each_process_goes_on_by_it() {
+    let data = some_log().await;
+    let file = AuditKey::file_in(data.path());
+    let old = std::fs::read(&file).unwrap();
+    let (one, two): (AnyStore, AnyStore) = (
+        Arc::new(SqliteStore::open(data.path()).unwrap()),
+        Arc::new(SqliteStore::open(data.path()).unwrap()),
+    );
+    let first = keys(data.path());
+    let new = one.rotate_audit_key("cli").await.unwrap();
+    // The other has the old one still, and finds that it made way; so does one that is opened later.
+    two.record(Record::new("cli", "x", "by the other", json!({}))).await.unwrap();
+    one.record(Record::new("cli", "x", "by the one", json!({}))).await.unwrap();
+    let later: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    later.record(Record::new("cli", "x", "by a later one", json!({}))).await.unwrap();
+    let newest = two.rotate_audit_key("cli").await.unwrap();
+    one.record(Record::new("cli", "x", "by the one", json!({}))).await.unwrap();
+
+    let listed: Vec<String> = keys(data.path()).iter().map(ToString::to_string).collect();
+    assert_eq!(listed, [first[0].to_string(), new, newest.clone()]);
+    assert_eq!(faults(data.path(), None), [""; 0]);
+    let verified = AuditFile::open(data.path()).unwrap().verify(&first, None).unwrap();
+    assert!(verified.faults.is_empty() && verified.keys == listed, "the first key is enough");
+    assert_eq!(head(data.path()).key, newest);
+    assert_ne!(std::fs::read(&file).unwrap(), old, "who has the data folder has the old key no more");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!data.path().join("audit.key.next").exists());
+}
+
+#[tokio::test]
+async fn a_key_that_made_way_signs_nothing() {
+    let data = some_log().await;
+    let file = AuditKey::file_in(data.path());
+    let old = std::fs::read(&file).unwrap();
+    let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    store.rotate_audit_key("cli").await.unwrap();
+    let new = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &old).unwrap();
+    let refused = SqliteStore::open(data.path()).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("is not the key that the audit log goes on by"), "{refused}");
+    std::fs::write(&file, &new).unwrap();
+    drop(SqliteStore::open(data.path()).unwrap());
+    assert_eq!(faults(data.path(), None), [""; 0]);
+}
+
+/// A crash after the commit, before the new key is in its place or listed.
+#[tokio::test]
+async fn a_new_key_takes_its_place_after_a_crash() {
+    for listed in [false, true] {
+        let data = some_log().await;
+        let (file, public) = (AuditKey::file_in(data.path()), data.path().join("audit.pub"));
+        let (old, before) = (std::fs::read(&file).unwrap(), std::fs::read(&public).unwrap());
+        let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+        store.rotate_audit_key("cli").await.unwrap();
+        drop(store);
+        if !listed {
+            std::fs::write(&public, before).unwrap();
+        }
+        std::fs::rename(&file, data.path().join("audit.key.next")).unwrap();
+        std::fs::write(&file, &old).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+        store.record(Record::new("cli", "x", "y", json!({}))).await.unwrap();
+        assert_eq!(keys(data.path()).len(), 2);
+        assert_ne!(std::fs::read(&file).unwrap(), old);
+        assert_eq!(faults(data.path(), None), [""; 0]);
+    }
+    // And one that was made, and never introduced, is nobody's.
+    let data = some_log().await;
+    let next = data.path().join("audit.key.next");
+    std::fs::copy(AuditKey::file_in(some_log().await.path()), &next).unwrap();
+    let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    store.record(Record::new("cli", "x", "y", json!({}))).await.unwrap();
+    assert_eq!((keys(data.path()).len(), faults(data.path(), None)), (1, Vec::new()));
+    store.rotate_audit_key("cli").await.unwrap();
+    assert_eq!((keys(data.path()).len(), faults(data.path(), None)), (2, Vec::new()));
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_a_keys_introduction_is_found() {
+    let data = rotated_log().await;
+    assert_eq!(faults(data.path(), None), [""; 0]);
+    assert_found(
+        data.path(),
+        "DELETE FROM audit WHERE seq = 7",
+        &["entry 8: entry 7 before it is missing", "entry 8: it is signed by the key"],
+    );
+    let data = rotated_log().await;
+    // Also where the log ends with it, and nothing else tells.
+    let text = "DELETE FROM audit WHERE seq >= 7";
+    assert_found(data.path(), text, &["the key"]);
+    assert!(faults(data.path(), None)[0].contains("no earlier key introduced it"));
+
+    // Another key in its place, by somebody who has one.
+    let other = some_log().await;
+    let stranger = keys(other.path())[0];
+    let data = rotated_log().await;
+    let text = format!("UPDATE audit SET detail = json_set(detail, '$.key', '{stranger}') WHERE seq = 7");
+    assert_found(data.path(), &text, &["entry 7: it was changed", "entry 8: it is signed by the key"]);
+
+    // The old key after it made way: an entry by it in the place of the new one's.
+    let data = rotated_log().await;
+    let text = "UPDATE audit SET action = 'log.key_turned' WHERE seq = 7";
+    assert_found(data.path(), text, &["entry 7: it was changed", "entry 8: it is signed by the key"]);
+}
+
+/// Whoever kept the old key goes on by it, with a log whose own rules are kept.
+#[tokio::test]
+async fn an_old_key_that_goes_on_is_found() {
+    let data = some_log().await;
+    let (file, public) = (AuditKey::file_in(data.path()), data.path().join("audit.pub"));
+    let old = std::fs::read(&file).unwrap();
+    let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    store.rotate_audit_key("cli").await.unwrap();
+    drop(store);
+    let listed = std::fs::read(&public).unwrap();
+    // The introduction is taken out, so that the store takes the old key again.
+    tamper(data.path(), "DELETE FROM audit WHERE seq = 7");
+    std::fs::write(&file, old).unwrap();
+    let store: AnyStore = Arc::new(SqliteStore::open(data.path()).unwrap());
+    store.record(Record::new("cli", "x", "y", json!({}))).await.unwrap();
+    assert_eq!(std::fs::read(&public).unwrap(), listed);
+    let found = faults(data.path(), None);
+    assert!(found.len() == 1 && found[0].contains("no earlier key introduced it"), "{found:?}");
 }
 
 /// The files are what others read, and the signatures what others verify.

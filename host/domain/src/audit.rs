@@ -4,6 +4,9 @@
 //! outside the store, covers the hash. So whoever can write the store, but hasn't the key, can't change, take out, move or
 //! add an entry unseen. What is cut off at the end is seen by comparing with a [`Head`] that was kept elsewhere.
 //!
+//! A key makes way for another by its own last entry, [`ROTATED`], which names the new one. So whoever trusts the first key
+//! can follow the chain of them, and believes none that no earlier key introduced.
+//!
 //! An entry holds the digest of what it records, as that is stored, unredacted; redaction when it is shown changes neither.
 
 use std::fmt;
@@ -194,6 +197,9 @@ fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
 /// The action of the first entry of every log.
 pub const OPENED: &str = "log.opened";
 
+/// The action of a key's last entry.
+pub const ROTATED: &str = "log.key_rotated";
+
 impl Entry {
     /// Without its signature.
     pub fn after(previous: Option<(u64, Digest)>, at: Timestamp, record: Record) -> Self {
@@ -232,6 +238,17 @@ impl Entry {
     pub fn signed(&self) -> Vec<u8> {
         signed(self.hash)
     }
+
+    /// The public key that signs from the next entry on, of a key's last entry.
+    pub fn introduces(&self) -> Option<String> {
+        let detail: Value = serde_json::from_str(&self.detail).ok().filter(|_| self.action == ROTATED)?;
+        detail["key"].as_str().map(str::to_owned)
+    }
+}
+
+/// That a key makes way for another; to be signed by the one that goes.
+pub fn rotation(by: &str, from: &str, to: &str) -> Record {
+    Record::new(by, ROTATED, "audit log", json!({ "key": to, "previous": from }))
 }
 
 fn signed(hash: Digest) -> Vec<u8> {
@@ -265,19 +282,66 @@ impl fmt::Display for Fault {
     }
 }
 
-type Check<'a> = dyn Fn(&[u8], &[u8]) -> bool + 'a;
+type Check<'a> = dyn Fn(&str, &[u8], &[u8]) -> bool + 'a;
 
 /// Reads a log from its first entry to its last, and says what is wrong with it.
 pub struct Verifier<'a> {
     good: Box<Check<'a>>,
+    /// The first is trusted; each other was named by the one before it. The last signs.
+    keys: Vec<String>,
+    listed: Vec<String>,
     anchor: Option<Head>,
     last: Option<(u64, Digest)>,
 }
 
 impl<'a> Verifier<'a> {
-    /// `good` tells whether a signature (the second) is the key's, of these bytes (the first).
-    pub fn new(good: impl Fn(&[u8], &[u8]) -> bool + 'a, anchor: Option<Head>) -> Self {
-        Self { good: Box::new(good), anchor, last: None }
+    /// `listed` are public keys, of which the first is trusted, and the others must be introduced. `good` tells whether a
+    /// signature (the third) is a key's (the first), of these bytes (the second).
+    pub fn new(
+        listed: Vec<String>,
+        good: impl Fn(&str, &[u8], &[u8]) -> bool + 'a,
+        anchor: Option<Head>,
+    ) -> Self {
+        let keys = listed.iter().take(1).cloned().collect();
+        Self { good: Box::new(good), keys, listed, anchor, last: None }
+    }
+
+    /// Those that signed, each introduced by the one before it.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn is_of(&self, key: &str, entry: &Entry) -> bool {
+        (self.good)(key, &entry.signed(), &entry.signature)
+    }
+
+    /// Of an entry whose signature isn't of the key that signs here.
+    fn stranger(&self, entry: &Entry) -> String {
+        let retired = self.keys.iter().rev().skip(1).find(|key| self.is_of(key, entry));
+        if let Some(key) = retired {
+            return format!("it is signed by the key {key}, which had made way for another before");
+        }
+        let unknown = |key: &&String| !self.keys.contains(key) && self.is_of(key, entry);
+        match self.listed.iter().find(unknown) {
+            Some(key) => format!("it is signed by the key {key}, which no earlier key introduced"),
+            None => "its signature is not the key's: it was changed, or written by somebody without the key"
+                .into(),
+        }
+    }
+
+    /// The next key, where a key's last entry is beyond doubt.
+    fn follow(&mut self, entry: &Entry) -> Option<String> {
+        if entry.action != ROTATED {
+            return None;
+        }
+        match entry.introduces() {
+            None => Some("a key makes way, and it names no other".into()),
+            Some(key) if self.keys.contains(&key) => Some(format!("it brings back the key {key}")),
+            Some(key) => {
+                self.keys.push(key);
+                None
+            }
+        }
     }
 
     pub fn read(&mut self, entry: &Entry) -> Vec<Fault> {
@@ -298,16 +362,17 @@ impl<'a> Verifier<'a> {
         if last == 0 && entry.seq == 1 && entry.action != OPENED {
             fault("it is not the log's first: what was before it was deleted".into());
         }
-        if entry.computed_hash() != entry.hash {
+        let unchanged = entry.computed_hash() == entry.hash;
+        if !unchanged {
             fault("it was changed: it has not the hash that it was entered with".into());
         }
+        let signs = self.keys.last().is_some_and(|key| self.is_of(key, entry));
         if entry.signature.is_empty() {
             fault("it is not signed".into());
-        } else if !(self.good)(&entry.signed(), &entry.signature) {
-            fault(
-                "its signature is not the key's: it was changed, or written by somebody without the key"
-                    .into(),
-            );
+        } else if !signs {
+            fault(self.stranger(entry));
+        } else if unchanged && let Some(what) = self.follow(entry) {
+            fault(what);
         }
         if let Some(anchor) = &self.anchor
             && anchor.seq == entry.seq
@@ -327,6 +392,13 @@ impl<'a> Verifier<'a> {
             let what = "the log has no entry, not even its first: all were deleted";
             faults.push(Fault { seq: 0, what: what.into() });
         }
+        for key in self.listed.iter().filter(|key| last > 0 && !self.keys.contains(key)) {
+            let what = format!(
+                "the key {key} is listed, and no earlier key introduced it: the entry that did was deleted, or it is \
+                 somebody else's"
+            );
+            faults.push(Fault { seq: 0, what });
+        }
         if let Some(anchor) = self.anchor.as_ref().filter(|anchor| anchor.seq > last) {
             let what = format!(
                 "the log was cut off: it ends with entry {last}, and the anchor of {} saw entry {}",
@@ -343,9 +415,13 @@ impl<'a> Verifier<'a> {
 mod tests {
     use super::*;
 
-    /// The "key" of these tests.
+    /// What stands for signatures in these tests: whoever knows a key's name can make its.
+    fn sign_by(key: &str, bytes: &[u8]) -> Vec<u8> {
+        Digest::of(&[key.as_bytes(), bytes].concat()).0.to_vec()
+    }
+
     fn sign(bytes: &[u8]) -> Vec<u8> {
-        Digest::of(&[b"key", bytes].concat()).0.to_vec()
+        sign_by("one", bytes)
     }
 
     fn log(count: u64) -> Vec<Entry> {
@@ -362,7 +438,13 @@ mod tests {
     }
 
     fn faults(entries: &[Entry], anchor: Option<Head>) -> Vec<String> {
-        let mut verifier = Verifier::new(|bytes, signature| sign(bytes) == signature, anchor);
+        faults_by(&["one"], entries, anchor)
+    }
+
+    fn faults_by(listed: &[&str], entries: &[Entry], anchor: Option<Head>) -> Vec<String> {
+        let listed = listed.iter().map(|key| (*key).to_owned()).collect();
+        let good = |key: &str, bytes: &[u8], signature: &[u8]| sign_by(key, bytes) == signature;
+        let mut verifier = Verifier::new(listed, good, anchor);
         let mut faults: Vec<Fault> = entries.iter().flat_map(|entry| verifier.read(entry)).collect();
         faults.extend(verifier.end());
         faults.iter().map(ToString::to_string).collect()
@@ -422,6 +504,90 @@ mod tests {
         assert_eq!(faults(&cut, None), [""; 0], "the chain alone can't know");
         assert!(faults(&cut, Some(head.clone()))[0].starts_with("entry 4: the log was cut off"));
         assert_eq!(faults(&whole, Some(head)), [""; 0]);
+    }
+
+    /// Entries 1 to 7: by `one` up to 3, by `two` up to 5, then by `three`.
+    fn rotated() -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut put = |key: &str, record: Record| {
+            let previous = entries.last().map(|last| (last.seq, last.hash));
+            let mut entry = Entry::after(previous, Timestamp::from_millis(1), record);
+            entry.signature = sign_by(key, &entry.signed());
+            entries.push(entry);
+        };
+        let plain = |action: &str| Record::new("cli", action, "x", json!({}));
+        put("one", plain(OPENED));
+        put("one", plain("a"));
+        put("one", rotation("cli", "one", "two"));
+        put("two", plain("b"));
+        put("two", rotation("cli", "two", "three"));
+        put("three", plain("c"));
+        put("three", plain("d"));
+        entries
+    }
+
+    #[test]
+    fn keys_are_followed_from_the_first() {
+        let entries = rotated();
+        assert_eq!(faults_by(&["one"], &entries, None), [""; 0], "the first is enough");
+        assert_eq!(faults_by(&["one", "two", "three"], &entries, None), [""; 0]);
+        let later = faults_by(&["three"], &entries, None);
+        assert!(later[0].starts_with("entry 1: its signature is not the key's"), "{later:?}");
+    }
+
+    #[test]
+    fn a_key_that_no_earlier_key_introduced_is_a_fault() {
+        let cut = &rotated()[..4];
+        assert_eq!(faults_by(&["one"], cut, None), [""; 0]);
+        let found = faults_by(&["one", "two", "three"], cut, None);
+        assert!(
+            found[0].starts_with("the key three is listed, and no earlier key introduced it"),
+            "{found:?}"
+        );
+
+        let mut deleted = rotated();
+        deleted.remove(2);
+        let found = faults_by(&["one", "two", "three"], &deleted, None);
+        assert!(found[0].starts_with("entry 4: entry 3 before it is missing"), "{found:?}");
+        assert!(
+            found[1].starts_with("entry 4: it is signed by the key two, which no earlier key"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn another_key_in_place_of_the_new_one_is_not_followed() {
+        let mut swapped = rotated();
+        swapped[2].detail = swapped[2].detail.replace("two", "evil");
+        for entry in &mut swapped[3..] {
+            entry.signature = sign_by("evil", &entry.signed());
+        }
+        let found = faults_by(&["one"], &swapped, None);
+        assert!(found[0].starts_with("entry 3: it was changed"), "{found:?}");
+        assert!(found[1].starts_with("entry 4: its signature is not the key's"), "{found:?}");
+        // Nor where its hash is computed anew, for its signature can't be.
+        swapped[2].hash = swapped[2].computed_hash();
+        let found = faults_by(&["one"], &swapped, None);
+        assert!(found[0].starts_with("entry 3: its signature is not the key's"), "{found:?}");
+    }
+
+    #[test]
+    fn a_key_that_made_way_signs_no_more_and_never_comes_back() {
+        let mut late = rotated();
+        late[3].signature = sign_by("one", &late[3].signed());
+        let found = faults_by(&["one"], &late, None);
+        assert!(
+            found[0].starts_with("entry 4: it is signed by the key one, which had made way"),
+            "{found:?}"
+        );
+
+        let mut back = rotated();
+        back.truncate(4);
+        let previous = back.last().map(|last| (last.seq, last.hash));
+        let mut entry = Entry::after(previous, Timestamp::from_millis(1), rotation("cli", "two", "one"));
+        entry.signature = sign_by("two", &entry.signed());
+        back.push(entry);
+        assert_eq!(faults_by(&["one"], &back, None), ["entry 5: it brings back the key one"]);
     }
 
     /// Whoever has no key can make a chain, and no signature.

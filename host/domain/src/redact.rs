@@ -1,4 +1,4 @@
-//! Secrets are taken out of a text before it leaves: for a model, a channel, the log.
+//! Secrets are taken out of a text before it leaves: for a model, a channel, the log, a listing of what was sent.
 //!
 //! Three nets: formats that are known, values that the configuration calls secret, and assignments to names that secrets
 //! have. What is found becomes `[redacted: what it was]`, and is counted. A text that was redacted is redacted no further.
@@ -12,8 +12,10 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use regex::{Captures, Regex, RegexSet};
+use serde_json::Value;
 
-use crate::escalation::{Approval, Notice};
+use crate::approval::{Pending, Question};
+use crate::escalation::{Approval, Delivery, Notice};
 use crate::investigation::{Evidence, Finding, Report};
 
 /// Bytes of a text that leaves; the rest is cut off.
@@ -191,8 +193,9 @@ fn is_reference(value: &str) -> bool {
 }
 
 /// Of `token: …` and its like, which people also write of names and numbers: what nobody would choose.
-fn looks_random(value: &str) -> bool {
-    if value.len() < 8 || is_reference(value) {
+pub fn looks_random(value: &str) -> bool {
+    // Nobody's key has a blank in it; what people write has.
+    if value.len() < 8 || is_reference(value) || value.contains(char::is_whitespace) {
         return false;
     }
     let has = |class: fn(&char) -> bool| value.chars().any(|c| class(&c));
@@ -227,7 +230,7 @@ impl Redactor {
             STANDARD_NO_PAD.encode(trimmed),
             URL_SAFE_NO_PAD.encode(trimmed),
         ];
-        for form in forms {
+        for form in forms.into_iter().chain(within_base64(trimmed)) {
             if secrets.len() < MOST && !secrets.contains(&form) {
                 secrets.push(form);
             }
@@ -260,6 +263,59 @@ impl Redactor {
             }
         }
         text
+    }
+
+    /// What a listing shows of a notice's way: what was sent, and what was said to it.
+    pub fn delivery(&self, delivery: &Delivery) -> Delivery {
+        let clean = |text: &str| self.redact(text).text;
+        Delivery {
+            title: clean(&delivery.title),
+            reason: clean(&delivery.reason),
+            last_error: delivery.last_error.as_deref().map(clean),
+            ..delivery.clone()
+        }
+    }
+
+    /// As its notice was sent. The hash stays that of what would run.
+    pub fn question(&self, question: &Question) -> Question {
+        let clean = |text: &str| self.redact(text).text;
+        Question { what: clean(&question.what), reason: clean(&question.reason), ..question.clone() }
+    }
+
+    pub fn pending(&self, pending: &Pending) -> Pending {
+        let clean = |text: &str| self.redact(text).text;
+        Pending {
+            title: clean(&pending.title),
+            purpose: clean(&pending.purpose),
+            question: self.question(&pending.question),
+            ..pending.clone()
+        }
+    }
+
+    /// Every text in it; an object's key is the name that its value is assigned to.
+    pub fn json(&self, value: &mut Value) {
+        self.json_of("", value);
+    }
+
+    fn json_of(&self, key: &str, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.assigned(key, text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.json_of(key, value)),
+            Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| self.json_of(key, value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn assigned(&self, key: &str, text: &str) -> String {
+        let alone = self.redact(text);
+        if key.is_empty() || !alone.counts.is_empty() {
+            return alone.text;
+        }
+        let assigned = self.redact(&format!("{}:{}", Value::from(key), Value::from(text)));
+        match assigned.counts.keys().next() {
+            Some(kind) => mark(kind),
+            None => alone.text,
+        }
     }
 
     /// Every text of it.
@@ -352,6 +408,17 @@ impl Rule {
         let (before, after) = (secret.start() - whole.start(), secret.end() - whole.start());
         format!("{}{}{}", &whole.as_str()[..before], mark(self.name), &whole.as_str()[after..])
     }
+}
+
+/// What is of a value's alone wherever it stands in a longer one that is written as base64, as in `Basic` and AUTH PLAIN.
+fn within_base64(text: &str) -> Vec<String> {
+    let at = |offset: usize| {
+        let bytes = [&[0; 2][..offset], text.as_bytes()].concat();
+        let from = (offset * 8).div_ceil(6);
+        let to = bytes.len() * 8 / 6;
+        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|form| form[from..to].to_owned())
+    };
+    (0..3).flat_map(at).collect()
 }
 
 fn url_encoded(text: &str) -> String {

@@ -332,6 +332,9 @@ pub trait Store: Send + Sync {
     /// The audit log's entries above `after`, oldest first.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<audit::Entry>, StoreError>;
 
+    /// The audit log goes on by a new key, which the last entry of the one before introduces. The new public key.
+    async fn rotate_audit_key(&self, by: &str) -> Result<String, StoreError>;
+
     /// [`StoreError::Invalid`] if a token that isn't revoked has its name.
     async fn create_token(&self, new: NewToken) -> Result<Token, StoreError>;
 

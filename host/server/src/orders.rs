@@ -27,12 +27,19 @@ pub enum Order {
     Grant { plugin: String },
     /// Unload what has no file any more.
     Prune { plugin: Option<String> },
+    /// The audit log goes on by a new key.
+    RotateAuditKey,
 }
 
 impl Order {
-    /// In words, what came of it.
-    pub fn carry_out(&self, registry: &Registry) -> Result<String, String> {
+    /// In words, what came of it. `rotate` lets the audit log's key make way for another.
+    pub fn carry_out(
+        &self,
+        registry: &Registry,
+        rotate: impl FnOnce() -> Result<String, String>,
+    ) -> Result<String, String> {
         match self {
+            Order::RotateAuditKey => rotate(),
             Order::Status => serde_json::to_string(&registry.statuses()).map_err(|error| error.to_string()),
             Order::Rollback { plugin } => {
                 registry.rollback(plugin).map(|version| format!("{plugin} is back at {version}"))
@@ -79,7 +86,7 @@ pub fn give(plugins: &Path, order: &Order) -> Result<Result<String, String>> {
 }
 
 /// Carries out what lies there.
-pub fn obey(plugins: &Path, registry: &Registry) {
+pub fn obey(plugins: &Path, registry: &Registry, rotate: impl Fn() -> Result<String, String>) {
     let Ok(entries) = std::fs::read_dir(plugins.join(FOLDER)) else { return };
     let orders = entries.flatten().map(|entry| entry.path());
     for path in orders.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
@@ -92,7 +99,7 @@ pub fn obey(plugins: &Path, registry: &Registry) {
         }
         let result = order.map_err(|error| format!("no order: {error}")).and_then(|order| {
             tracing::info!(?order, "an order from the command line");
-            order.carry_out(registry)
+            order.carry_out(registry, &rotate)
         });
         if let Err(error) = answer(&path.with_extension("answer"), result) {
             tracing::error!(file = %path.display(), %error, "an order's answer can't be written");

@@ -1,6 +1,6 @@
 //! The composition root: every part of the host, put together in data order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use watchkeeper_flow::escalate::Outbox;
 use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
 use watchkeeper_flow::retention;
-use watchkeeper_wasm::{Entry, Options as PluginOptions, Registry, Runtime, Trust};
+use watchkeeper_wasm::{Entry, Happening, Options as PluginOptions, Registry, Runtime, Trust};
 
 use crate::config::{Config, Environment};
 use crate::http::{self, ClientLimit, Doors, Readiness};
@@ -51,6 +51,9 @@ const FILES: u32 = 2;
 
 /// What a plugin's call may take to end once the host stops. They are looked at every few milliseconds.
 const END_CALLS: Duration = Duration::from_secs(5);
+
+/// How long until what couldn't be entered into the audit log is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Payloads that are read back at the start, for the first new version of a plugin to be tried on.
 const PRIMED: u32 = 2000;
@@ -268,6 +271,7 @@ impl Host {
             files: sources::Look::new(),
         };
         tasks.spawn(keeper.run(stopping.clone()));
+        tasks.spawn(enter_happenings(registry.clone(), store.clone(), stopping.clone()));
 
         tasks.spawn(investigator.serve(investigations.clone(), stopping.clone()));
         let outbox = Outbox {
@@ -396,7 +400,12 @@ impl Keeper {
                 _ = stop.changed() => return,
             };
             let looked = tokio::task::spawn_blocking(move || {
-                orders::obey(&this.data.join(PLUGINS), &this.registry);
+                let rotate = || {
+                    let rotated =
+                        tokio::runtime::Handle::current().block_on(this.store.rotate_audit_key("cli"));
+                    rotated.map_err(|error| error.to_string())
+                };
+                orders::obey(&this.data.join(PLUGINS), &this.registry, rotate);
                 let read = this.look(plugins_changed, look.is_multiple_of(FILES));
                 (this, read)
             });
@@ -451,6 +460,41 @@ impl Keeper {
             };
             self.sources.statuses().iter().map(of).collect()
         })
+    }
+}
+
+/// The audit log's entry of what happened to a plugin.
+pub fn entered(actor: &str, happening: &Happening) -> Record {
+    let detail = serde_json::to_value(happening).unwrap_or_default();
+    let (action, subject) = (format!("plugin.{}", happening.what), format!("plugin {}", happening.plugin));
+    Record::new(actor, &action, subject, detail)
+}
+
+/// Into the audit log: what happened to plugins, in its order, as soon as it did.
+async fn enter_happenings(registry: Arc<Registry>, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let (mut waiting, mut failing) = (VecDeque::new(), false);
+    loop {
+        waiting.extend(registry.take_happenings());
+        while let Some(happening) = waiting.front() {
+            match store.record(entered("host", happening)).await {
+                Ok(_) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "what happened to plugins can't be entered into the audit log; it waits");
+                    }
+                    break;
+                }
+            }
+            waiting.pop_front();
+        }
+        if *stop.borrow() {
+            return;
+        }
+        tokio::select! {
+            _ = registry.more_happenings(), if waiting.is_empty() => {}
+            _ = tokio::time::sleep(RETRY), if !waiting.is_empty() => {}
+            _ = stop.changed() => {}
+        }
     }
 }
 

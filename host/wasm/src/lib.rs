@@ -46,7 +46,7 @@ pub use folder::only_looked;
 pub use limits::Limits;
 pub use loader::{Interface, Plugin, Refusal, version_of};
 pub use outgoing::{HttpMock, Secrets};
-pub use record::{Attempt, Canary, Difference, Failure, Outcome, Step};
+pub use record::{Attempt, Canary, Difference, Failure, Happening, Outcome, Step};
 pub use registry::{BindError, Binding, Entry, Options, Registry};
 pub use service::Terms;
 pub use source::SourceSpec;

@@ -290,6 +290,7 @@ impl Inner {
             // What the plugin says, good or bad, it says in its right mind.
             _ if self.supervisor.succeeded() => {
                 tracing::info!(plugin = %self.around.who, "a plugin is well again; its quarantine is over");
+                self.failures.supervised(&self.plugin.name, &self.around.who, "quarantine_over", None);
             }
             _ => {}
         }
@@ -332,6 +333,8 @@ impl Inner {
         if let Verdict::Quarantined(lasts) = self.supervisor.failed(now, now - began, &reason) {
             metrics::counter!("agent_plugin_quarantines_total", "plugin" => self.plugin.name.clone())
                 .increment(1);
+            let why = Some(format!("for {lasts:?}, after failures in a row, the last: {reason}"));
+            self.failures.supervised(&self.plugin.name, &self.around.who, "quarantined", why);
             tracing::error!(
                 plugin = %self.around.who, %reason,
                 "a plugin failed again and again; it is quarantined for {lasts:?}, and what it is sent is kept for `watchkeeper replay`"

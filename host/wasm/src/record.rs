@@ -1,10 +1,11 @@
 //! What happened to plugins: every attempt to bring a version in, step by step, and the last failures of calls.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use watchkeeper_domain::Timestamp;
 
 /// Attempts that are kept of one plugin.
@@ -13,6 +14,10 @@ pub(crate) const MAX_ATTEMPTS: usize = 20;
 /// Failures that are kept of one plugin, and how much of each.
 const MAX_FAILURES: usize = 20;
 const MAX_REASON: usize = 8 * 1024;
+
+/// Happenings that wait for the audit log, and characters of a reason that it has.
+const MAX_HAPPENINGS: usize = 4096;
+const MAX_TOLD: usize = 500;
 
 /// One version's way from its file into service, or out of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,6 +128,83 @@ fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e5).round() / 100.0
 }
 
+/// Something that the host did to a plugin, for the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Happening {
+    #[serde(skip)]
+    pub plugin: String,
+    /// `accepted`, `refused`, `rolled_back`, `quarantined`, …
+    #[serde(skip)]
+    pub what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What led to it, of a version's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Happening {
+    pub(crate) fn new(plugin: &str, what: &'static str) -> Self {
+        let plugin = plugin.to_owned();
+        Self { plugin, what, version: None, trigger: None, source: None, reason: None }
+    }
+
+    pub(crate) fn of(plugin: &str, attempt: &Attempt) -> Self {
+        let what = match attempt.outcome {
+            Outcome::Live => "accepted",
+            other => other.as_str(),
+        };
+        Self {
+            version: attempt.version.clone(),
+            trigger: Some(attempt.trigger.clone()),
+            reason: attempt.reason.as_deref().map(told),
+            ..Self::new(plugin, what)
+        }
+    }
+}
+
+/// Of a reason, what is told: the whole of it is on the plugin's own record.
+fn told(reason: &str) -> String {
+    reason.chars().take(MAX_TOLD).collect()
+}
+
+/// What happened, until it is entered into the audit log.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    waiting: Mutex<VecDeque<Happening>>,
+    more: Notify,
+}
+
+impl Journal {
+    pub(crate) fn put(&self, happening: Happening) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() == MAX_HAPPENINGS {
+            // It is in the log, and nobody enters anything any more.
+            tracing::error!(
+                ?happening,
+                "too much happened to plugins that is not in the audit log; this never will be"
+            );
+            return;
+        }
+        waiting.push_back(happening);
+        drop(waiting);
+        self.more.notify_one();
+    }
+
+    pub(crate) fn take(&self) -> Vec<Happening> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
+
+    /// Until there may be more to take.
+    pub(crate) async fn more(&self) {
+        self.more.notified().await;
+    }
+}
+
 /// A call that failed, with what the guest printed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -136,13 +218,27 @@ pub struct Failure {
     pub over_ms: f64,
 }
 
-/// The last of them.
+/// The last of them, and where it is entered what they lead to.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<VecDeque<Failure>>);
+pub(crate) struct Failures {
+    last: Mutex<VecDeque<Failure>>,
+    journal: Arc<Journal>,
+}
 
 impl Failures {
+    pub(crate) fn new(journal: Arc<Journal>) -> Self {
+        Self { last: Mutex::default(), journal }
+    }
+
+    /// `who` is `PLUGIN/SOURCE`, or the plugin alone.
+    pub(crate) fn supervised(&self, plugin: &str, who: &str, what: &'static str, reason: Option<String>) {
+        let source = who.strip_prefix(plugin).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+        let reason = reason.as_deref().map(told);
+        self.journal.put(Happening { source, reason, ..Happening::new(plugin, what) });
+    }
+
     pub(crate) fn note(&self, who: &str, reason: &str, over: Duration) {
-        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut kept = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if kept.len() == MAX_FAILURES {
             kept.pop_front();
         }
@@ -151,6 +247,6 @@ impl Failures {
     }
 
     pub(crate) fn last(&self) -> Vec<Failure> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+        self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
     }
 }

@@ -19,7 +19,7 @@ use crate::kept::Kept;
 use crate::loader::{Candidate, Interface, Plugin, Refusal};
 use crate::pool::{CallError, Pool};
 use crate::reader::PluginReader;
-use crate::record::{Attempt, Canary, Outcome, Steps};
+use crate::record::{Attempt, Canary, Happening, Journal, Outcome, Steps};
 use crate::service::{Bound, Event, Generation, Slot, Terms};
 use crate::source::SourceSpec;
 
@@ -97,6 +97,7 @@ pub struct Registry {
     revision: watch::Sender<u64>,
     events: SyncSender<Event>,
     pub(crate) happened: Mutex<Receiver<Event>>,
+    journal: Arc<Journal>,
 }
 
 /// A source bound to its plugin.
@@ -180,6 +181,7 @@ impl Registry {
             revision: watch::Sender::new(0),
             events,
             happened: Mutex::new(happened),
+            journal: Arc::default(),
         }
     }
 
@@ -192,6 +194,16 @@ impl Registry {
         entries.extend(refused.iter().map(|(path, refusal)| (path.clone(), Entry::Refused(refusal.clone()))));
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// What happened to plugins since this was asked last, for the audit log.
+    pub fn take_happenings(&self) -> Vec<Happening> {
+        self.journal.take()
+    }
+
+    /// Until there may be more of it.
+    pub async fn more_happenings(&self) {
+        self.journal.more().await;
     }
 
     /// Turns over whenever plugins came or went, or want to be fed otherwise.
@@ -268,7 +280,7 @@ impl Registry {
     }
 
     fn insert(&self, plugin: Plugin) -> Arc<Slot> {
-        let slot = Slot::new(Arc::new(plugin), self.events.clone());
+        let slot = Slot::new(Arc::new(plugin), self.events.clone(), self.journal.clone());
         let mut slots = self.slots.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         slots.insert(slot.name.clone(), slot.clone());
         slot
@@ -523,6 +535,7 @@ impl Registry {
         let at = Timestamp::now();
         let attempt =
             Attempt { at, trigger: trigger.into(), version, outcome, reason, steps: steps.taken, canary };
+        self.journal.put(Happening::of(name, &attempt));
         self.kept.note(name, attempt);
     }
 }
@@ -645,7 +658,9 @@ impl Registry {
         let forgotten = self.kept.of(name).rejected.len();
         self.kept.change(name, |state| state.rejected.clear());
         self.look_again(name);
-        Ok(format!("{released} quarantines ended, {forgotten} rolled-back versions forgotten"))
+        let what = format!("{released} quarantines ended, {forgotten} rolled-back versions forgotten");
+        self.journal.put(Happening { reason: Some(what.clone()), ..Happening::new(name, "released") });
+        Ok(what)
     }
 
     /// Lets the version in the file ask for more than the one before it.
@@ -659,6 +674,8 @@ impl Registry {
             let over = state.granted.len().saturating_sub(8);
             state.granted.drain(..over);
         });
+        let version = Some(candidate.version.clone());
+        self.journal.put(Happening { version, ..Happening::new(name, "granted") });
         self.look_again(name);
         Ok(format!("{} may ask for what it asks for", candidate.version))
     }

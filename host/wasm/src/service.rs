@@ -21,7 +21,7 @@ use crate::bindings::v0_1::PluginError;
 use crate::limits::Limits;
 use crate::loader::{Interface, Plugin};
 use crate::pool::{CallError, Instance, Pool, Time};
-use crate::record::Failures;
+use crate::record::{Failures, Journal};
 use crate::registry::BindError;
 use crate::source::SourceSpec;
 
@@ -216,8 +216,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(plugin: Arc<Plugin>, events: SyncSender<Event>) -> Arc<Self> {
-        let failures = Arc::<Failures>::default();
+    pub(crate) fn new(plugin: Arc<Plugin>, events: SyncSender<Event>, journal: Arc<Journal>) -> Arc<Self> {
+        let failures = Arc::new(Failures::new(journal));
         let name = plugin.name.clone();
         let generation = Generation::new(plugin, HashMap::new(), &failures);
         Arc::new(Self {

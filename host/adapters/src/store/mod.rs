@@ -4,4 +4,4 @@ mod key;
 mod sqlite;
 
 pub use key::{AuditKey, PublicKey};
-pub use sqlite::{AuditFile, SqliteStore};
+pub use sqlite::{AuditFile, SqliteStore, Verified};

@@ -105,6 +105,7 @@ impl Store for FaultyStore {
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<escalation::Delivery>, StoreError> { self.inner.deliveries(query).await }
     async fn record(&self, record: Record) -> Result<audit::Entry, StoreError> { self.inner.record(record).await }
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<audit::Entry>, StoreError> { self.inner.audit(after, limit).await }
+    async fn rotate_audit_key(&self, by: &str) -> Result<String, StoreError> { self.inner.rotate_audit_key(by).await }
     async fn create_token(&self, new: NewToken) -> Result<Token, StoreError> { self.inner.create_token(new).await }
     async fn tokens(&self) -> Result<Vec<Token>, StoreError> { self.inner.tokens().await }
     async fn revoke_token(&self, name: &str, by: &str) -> Result<Token, StoreError> { self.inner.revoke_token(name, by).await }

@@ -30,7 +30,7 @@ use watchkeeper_wasm::Trust;
 
 use crate::config::{Config, Environment, FOLDER};
 use crate::query::Filters;
-use crate::secrets::RedactedLog;
+use crate::secrets::{RedactedLog, redactor};
 pub(crate) use audit::shown;
 
 /// Takes alerts from anywhere, keeps each one, and investigates the critical ones within standing orders.
@@ -129,6 +129,18 @@ impl ConfigDir {
         }
     }
 
+    /// For commands that show what is stored: what the configuration calls secret is taken out of it. They work without one.
+    fn tell_secrets(&self) {
+        if self.is_built_in() {
+            return;
+        }
+        if let Err(error) = self.load(&Environment::of_process()) {
+            tracing::warn!(
+                "the values of ${{NAME}} are not known here, so they are shown where they occur: {error:#}"
+            );
+        }
+    }
+
     /// Which plugins `serve` lets in.
     fn trust(&self, locked: bool) -> Result<Trust> {
         match self.is_built_in() {
@@ -208,7 +220,8 @@ pub fn run() -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("watchkeeper: {}", crate::render::safe(&format!("{error:#}")));
+            let said = redactor().redact(&format!("{error:#}")).text;
+            eprintln!("watchkeeper: {}", crate::render::safe(&said));
             ExitCode::from(2)
         }
     }

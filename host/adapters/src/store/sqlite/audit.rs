@@ -2,15 +2,18 @@
 //!
 //! Invariant: an entry is appended in the transaction of what it records. The key stands behind an SQL function of the
 //! writer's connection, so no other connection can append.
+//!
+//! Which key signs, the log itself says: the last one that was introduced. Each process looks at each entry, in the
+//! transaction, so that none goes on by a key that another process let make way.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, Row};
 use serde_json::json;
 use watchkeeper_domain::Timestamp;
-use watchkeeper_domain::audit::{Digest, Entry, Fault, Head, OPENED, Record, Verifier};
+use watchkeeper_domain::audit::{Digest, Entry, Fault, Head, OPENED, Record, Verifier, rotation};
 
 use super::rows::{self, millis};
 use crate::store::{AuditKey, PublicKey};
@@ -18,12 +21,79 @@ use crate::store::{AuditKey, PublicKey};
 /// Faults that are told; a log that has more is told enough.
 const FAULTS: usize = 100;
 
+/// The key of a file, and those that take its place.
+pub(super) struct Signer {
+    file: PathBuf,
+    /// What signs as long as the log introduces no other.
+    first: PublicKey,
+    held: Mutex<AuditKey>,
+}
+
+impl Signer {
+    pub(super) fn new(file: &Path, key: AuditKey) -> Self {
+        Self { file: file.to_owned(), first: key.public(), held: Mutex::new(key) }
+    }
+
+    fn sign(&self, current: Option<&str>, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let wanted = current.map_or_else(|| self.first.to_string(), str::to_owned);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.public().to_string() != wanted {
+            *held = self.find(&wanted)?;
+        }
+        Ok(held.sign(bytes))
+    }
+
+    /// The key of this public half: in its place, or about to take it.
+    fn find(&self, public: &str) -> Result<AuditKey, String> {
+        let files = [self.file.clone(), AuditKey::next_file(&self.file)];
+        let mut keys = files.iter().filter_map(|file| AuditKey::read(file).ok());
+        keys.find(|key| key.public().to_string() == public).ok_or_else(|| {
+            format!(
+                "{}: is not the key that the audit log goes on by, {public}: put that one back, or name it with --audit-key",
+                self.file.display()
+            )
+        })
+    }
+
+    /// A successor, which signs once the log introduces it.
+    pub(super) fn prepare(&self) -> Result<PublicKey, String> {
+        AuditKey::prepare(&self.file).map(|key| key.public())
+    }
+
+    /// The key that the log goes on by is in its place from now on, and listed.
+    pub(super) fn settle(&self, current: Option<&str>) -> Result<(), String> {
+        let Some(current) = current else { return Ok(()) };
+        let current = self.find(current)?.public();
+        AuditKey::take_over(&self.file, self.first, current)
+    }
+}
+
 /// From now on this connection can append.
-pub(super) fn let_sign(connection: &Connection, key: Arc<AuditKey>) -> Result<(), Error> {
-    connection.create_scalar_function("audit_signature", 1, FunctionFlags::SQLITE_UTF8, move |context| {
+pub(super) fn let_sign(connection: &Connection, signer: Arc<Signer>) -> Result<(), Error> {
+    connection.create_scalar_function("audit_signature", 2, FunctionFlags::SQLITE_UTF8, move |context| {
         let bytes = context.get_raw(0).as_blob().map_err(|error| Error::UserFunctionError(error.into()))?;
-        Ok(key.sign(bytes))
+        let current: Option<String> = context.get(1)?;
+        signer.sign(current.as_deref(), bytes).map_err(|error| Error::UserFunctionError(error.into()))
     })
+}
+
+/// The public key that was introduced last; none where the first still signs.
+pub(super) fn current_key(connection: &Connection) -> Result<Option<String>, Error> {
+    // The text of the index's condition, by which it is found.
+    let text = "SELECT * FROM audit WHERE action = 'log.key_rotated' ORDER BY seq DESC LIMIT 1";
+    let last = connection.prepare_cached(text)?.query_row([], entry).optional()?;
+    Ok(last.and_then(|entry| entry.introduces()))
+}
+
+/// The last entry of the key that signs now.
+pub(super) fn rotate(
+    connection: &Connection,
+    signer: &Signer,
+    to: PublicKey,
+    by: &str,
+) -> Result<Entry, Error> {
+    let from = current_key(connection)?.unwrap_or_else(|| signer.first.to_string());
+    append(connection, Timestamp::now(), rotation(by, &from, &to.to_string()))
 }
 
 /// The first entry, with the tables: of what is older there are none.
@@ -41,9 +111,10 @@ pub(super) fn append(connection: &Connection, at: Timestamp, record: Record) -> 
         Ok((seq as u64, digest(row, 1)?))
     });
     let mut entry = Entry::after(last.optional()?, at, record);
+    let key = current_key(connection)?;
     let text =
         "INSERT INTO audit (seq, at, actor, action, subject, detail, digest, previous, hash, signature)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, audit_signature(?10)) RETURNING signature";
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, audit_signature(?10, ?11)) RETURNING signature";
     entry.signature = connection.prepare_cached(text)?.query_row(
         (
             entry.seq as i64,
@@ -56,6 +127,7 @@ pub(super) fn append(connection: &Connection, at: Timestamp, record: Record) -> 
             &entry.previous.0[..],
             &entry.hash.0[..],
             entry.signed(),
+            key,
         ),
         |row| row.get(0),
     )?;
@@ -117,23 +189,30 @@ impl AuditFile {
         entries(&self.0, after, limit).map_err(|error| error.to_string())
     }
 
-    /// The last entry; none of a log that was emptied.
-    pub fn head(&self, key: &PublicKey) -> Result<Option<Head>, String> {
-        let text = "SELECT * FROM audit ORDER BY seq DESC LIMIT 1";
-        let last = self.0.query_row(text, [], entry).optional().map_err(|error| error.to_string())?;
-        Ok(last.map(|last| Head { seq: last.seq, at: last.at, hash: last.hash, key: key.to_string() }))
+    /// The last entry, with the key that signs by then; none of a log that was emptied. `first` is the first key.
+    pub fn head(&self, first: &PublicKey) -> Result<Option<Head>, String> {
+        self.last(first).map_err(|error| error.to_string())
     }
 
-    /// The whole log, against the key, the anchor, and the records that it speaks of. How many entries there are, and
-    /// what is wrong.
-    pub fn verify(&self, key: &PublicKey, anchor: Option<Head>) -> Result<(u64, Vec<Fault>), String> {
-        self.verified(key, anchor).map_err(|error| error.to_string())
+    fn last(&self, first: &PublicKey) -> Result<Option<Head>, Error> {
+        let view = self.0.unchecked_transaction()?;
+        let key = current_key(&view)?.unwrap_or_else(|| first.to_string());
+        let last = view.query_row("SELECT * FROM audit ORDER BY seq DESC LIMIT 1", [], entry).optional()?;
+        Ok(last.map(|last| Head { seq: last.seq, at: last.at, hash: last.hash, key }))
     }
 
-    fn verified(&self, key: &PublicKey, anchor: Option<Head>) -> Result<(u64, Vec<Fault>), Error> {
+    /// The whole log, against the keys from the first on, the anchor, and the records that it speaks of.
+    pub fn verify(&self, keys: &[PublicKey], anchor: Option<Head>) -> Result<Verified, String> {
+        self.verified(keys, anchor).map_err(|error| error.to_string())
+    }
+
+    fn verified(&self, keys: &[PublicKey], anchor: Option<Head>) -> Result<Verified, Error> {
         // One view of it all, beside a host that goes on writing.
         let view = self.0.unchecked_transaction()?;
-        let mut verifier = Verifier::new(|bytes, signature| key.verifies(bytes, signature), anchor);
+        let good = |key: &str, bytes: &[u8], signature: &[u8]| {
+            PublicKey::parse(key).is_some_and(|key| key.verifies(bytes, signature))
+        };
+        let mut verifier = Verifier::new(keys.iter().map(ToString::to_string).collect(), good, anchor);
         let (mut count, mut faults) = (0, Vec::new());
         let mut query = view.prepare("SELECT * FROM audit ORDER BY seq")?;
         let mut rows = query.query([])?;
@@ -148,8 +227,16 @@ impl AuditFile {
         faults.extend(entries_without_step(&view)?);
         faults.sort_by_key(|fault| fault.seq);
         faults.truncate(FAULTS);
-        Ok((count, faults))
+        Ok(Verified { entries: count, faults, keys: verifier.keys().to_vec() })
     }
+}
+
+/// What a look at the whole log found.
+pub struct Verified {
+    pub entries: u64,
+    pub faults: Vec<Fault>,
+    /// Public keys that signed, each introduced by the one before it.
+    pub keys: Vec<String>,
 }
 
 fn wrong(path: &Path, error: Error) -> String {

@@ -29,7 +29,8 @@ use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
 
-pub use audit::AuditFile;
+use audit::Signer;
+pub use audit::{AuditFile, Verified};
 use writer::Writer;
 
 use super::AuditKey;
@@ -44,6 +45,7 @@ const IDLE_READERS: usize = 4;
 
 pub struct SqliteStore {
     writer: Writer,
+    signer: Arc<Signer>,
     readers: Arc<Readers>,
 }
 
@@ -57,11 +59,15 @@ impl SqliteStore {
     pub fn open_with_key(data: &Path, key: &Path) -> Result<Self, StoreError> {
         let path = data.join(FILE);
         std::fs::create_dir_all(data).map_err(|error| unavailable(format!("{}: {error}", data.display())))?;
-        let key = audit_key(&path, key)?;
-        let connection = open_writer(&path, Arc::new(key))
-            .map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
+        let signer = Arc::new(Signer::new(key, audit_key(&path, key)?));
+        let wrong = |error: rusqlite::Error| unavailable(format!("{}: {error}", path.display()));
+        let connection = open_writer(&path, signer.clone()).map_err(wrong)?;
+        // A crash may have come between a new key's introduction and its place.
+        let current = audit::current_key(&connection).map_err(wrong)?;
+        signer.settle(current.as_deref()).map_err(unavailable)?;
         Ok(Self {
             writer: Writer::start(connection)?,
+            signer,
             readers: Arc::new(Readers { path, idle: Mutex::new(Vec::new()) }),
         })
     }
@@ -118,7 +124,7 @@ fn audit_key(store: &Path, file: &Path) -> Result<AuditKey, StoreError> {
     AuditKey::create(file).map_err(unavailable)
 }
 
-fn open_writer(path: &Path, key: Arc<AuditKey>) -> Result<Connection, rusqlite::Error> {
+fn open_writer(path: &Path, signer: Arc<Signer>) -> Result<Connection, rusqlite::Error> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -127,7 +133,7 @@ fn open_writer(path: &Path, key: Arc<AuditKey>) -> Result<Connection, rusqlite::
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "cache_size", -32 * 1024)?;
     connection.set_prepared_statement_cache_capacity(64);
-    audit::let_sign(&connection, key)?;
+    audit::let_sign(&connection, signer)?;
     schema::migrate(&mut connection)?;
     Ok(connection)
 }
@@ -327,6 +333,18 @@ impl Store for SqliteStore {
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.read(move |connection| audit::entries(connection, after, limit).map_err(sql)).await
+    }
+
+    async fn rotate_audit_key(&self, by: &str) -> Result<String, StoreError> {
+        let (signer, by) = (self.signer.clone(), by.to_owned());
+        let next = signer.prepare().map_err(unavailable)?;
+        let signed = signer.clone();
+        let rotate = move |batch: &mut writer::Batch<'_>| {
+            audit::rotate(batch.connection, &signed, next, &by).map_err(sql)
+        };
+        self.writer.write(rotate).await?;
+        signer.settle(Some(&next.to_string())).map_err(unavailable)?;
+        Ok(next.to_string())
     }
 
     async fn create_token(&self, new: NewToken) -> Result<Token, StoreError> {

@@ -5,8 +5,12 @@
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-const VERSIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const VERSIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// Whose tables have the audit log, which begins with them.
 const WITH_AUDIT: u32 = 3;

@@ -69,7 +69,9 @@ fn run(place: &Place, order: &Order) -> Result<Ended> {
             let registry = Registry::open(&runtime, folder, RegistryOptions::default(), Some(&kept));
             let registry = registry.with_context(|| format!("{}: can't be read", folder.display()))?;
             registry.scan(folder);
-            order.carry_out(&registry)
+            let done = order.carry_out(&registry, || Err("is no order for plugins".into()));
+            enter_happenings(place, &registry)?;
+            done
         }
     };
     let failed = result.as_ref().err().map(String::as_str);
@@ -90,8 +92,21 @@ fn enter(place: &Place, order: &Order, stage: &str, error: Option<&str>) -> Resu
     let action = format!("plugin.{}", order["order"].as_str().unwrap_or("order"));
     let plugin = order["plugin"].as_str().unwrap_or("every one whose file is gone");
     let detail = json!({ "stage": stage, "error": error });
-    let record = Record::new("cli", &action, format!("plugin {plugin}"), detail);
+    put(place, [Record::new("cli", &action, format!("plugin {plugin}"), detail)])
+}
+
+/// And what came of it, where no host enters it.
+fn enter_happenings(place: &Place, registry: &Registry) -> Result<()> {
+    put(place, registry.take_happenings().iter().map(|happening| wiring::entered("cli", happening)))
+}
+
+fn put(place: &Place, records: impl IntoIterator<Item = Record>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("no runtime")?;
-    runtime.block_on(async { anyhow::Ok(place.data.open()?.record(record).await?) })?;
-    Ok(())
+    runtime.block_on(async {
+        let store = place.data.open()?;
+        for record in records {
+            store.record(record).await?;
+        }
+        Ok(())
+    })
 }
