@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
 mod alertmanager;
+mod authority;
 mod complaints;
 pub mod guest;
 mod host;
 mod http;
+mod mail;
 mod metrics;
 mod mosquitto;
 pub mod payload;
@@ -24,9 +26,11 @@ mod upstream;
 mod wait;
 
 pub use alertmanager::{Alertmanager, Routing};
+pub use authority::{Authority, Issued};
 pub use complaints::Complaints;
 pub use host::{Stopped, Watchkeeper};
 pub use http::{Answer, client, raw};
+pub use mail::{EchoingMail, MailServer, Mailing};
 pub use metrics::Metrics;
 pub use mosquitto::Mosquitto;
 pub use peers::{not_run, require};

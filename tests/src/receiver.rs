@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
+use crate::authority::Issued;
 use crate::process::free_address;
 use crate::wait::{PATIENCE, wait};
 
@@ -39,6 +43,7 @@ type Answer = dyn Fn(&Received) -> Reply + Send + Sync;
 
 pub struct Receiver {
     address: SocketAddr,
+    scheme: &'static str,
     received: Arc<Mutex<Vec<Received>>>,
     stop: Arc<AtomicBool>,
     task: Option<JoinHandle<()>>,
@@ -54,7 +59,25 @@ impl Receiver {
         address: SocketAddr,
         answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(address, None, answer)
+    }
+
+    /// Over TLS, with this certificate.
+    pub fn start_tls(
+        address: SocketAddr,
+        issued: &Issued,
+        answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(address, Some(tls(issued)), answer)
+    }
+
+    fn listen(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (received, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (kept, stopped, answer) = (received.clone(), stop.clone(), Arc::new(answer) as Arc<Answer>);
         let task = std::thread::spawn(move || {
@@ -62,13 +85,19 @@ impl Receiver {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let (kept, answer) = (kept.clone(), answer.clone());
+                let (kept, answer, tls) = (kept.clone(), answer.clone(), tls.clone());
                 std::thread::spawn(move || {
-                    let _ = serve(stream, &kept, &*answer);
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+                    let _ = match tls.map(ServerConnection::new) {
+                        None => serve(stream, &kept, &*answer),
+                        Some(connection) => {
+                            serve(StreamOwned::new(connection.unwrap(), stream), &kept, &*answer)
+                        }
+                    };
                 });
             }
         });
-        Self { address, received, stop, task: Some(task) }
+        Self { address, scheme, received, stop, task: Some(task) }
     }
 
     /// For somebody who will listen there later, or never.
@@ -77,7 +106,7 @@ impl Receiver {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     pub fn received(&self) -> Vec<Received> {
@@ -93,10 +122,19 @@ impl Receiver {
     }
 }
 
+/// A server's side of TLS.
+pub(crate) fn tls(issued: &Issued) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(&issued.certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&issued.key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain.map(Result::unwrap).collect(), key).unwrap())
+}
+
 /// One request a connection.
-fn serve(mut stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &Answer) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn serve(stream: impl Read + Write, kept: &Mutex<Vec<Received>>, answer: &Answer) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
@@ -117,10 +155,12 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &Answer) ->
     kept.lock().unwrap().push(received);
     let further = if further.is_empty() { String::new() } else { format!("{further}\r\n") };
     let length = text.len();
+    let mut stream = reader.into_inner();
     write!(
         stream,
         "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n{further}\r\n{text}"
-    )
+    )?;
+    stream.flush()
 }
 
 impl Drop for Receiver {

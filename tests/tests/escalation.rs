@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use watchkeeper_tests::payload::{firing, resolved, webhook};
-use watchkeeper_tests::{PATIENCE, Received, Receiver, Reply, Setup, Watchkeeper, require, wait};
+use watchkeeper_tests::{
+    Authority, EchoingMail, MailServer, Mailing, PATIENCE, Received, Receiver, Reply, Setup, Watchkeeper,
+    guest_file, require, wait,
+};
 
 const SECRET: &str = "a secret between two, and long enough";
 
@@ -194,6 +197,102 @@ fn what_a_server_asks_for_by_retry_after_is_kept_to() {
     escalate(&host, "a", "down");
     receiver.once_there_are(2);
     assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// A webhook to a receiver over TLS, whose authority is in `ca.pem`.
+fn secured(name: &str, url: &str) -> String {
+    format!("{{ name: {name}, type: webhook, url: '{url}', secret: '${{CHANNEL_SECRET}}', ca_file: ca.pem }}")
+}
+
+#[test]
+fn a_webhook_over_tls_of_the_operators_own_authority_is_signed() {
+    let Some(openssl) = require("openssl", "openssl") else { return };
+    let authority = Authority::new(&openssl);
+    let address = Receiver::free_address();
+    let issued = authority.issue("ops", &format!("IP:{}", address.ip()));
+    let receiver = Receiver::start_tls(address, &issued, fine);
+    let ca = std::fs::read_to_string(authority.file()).unwrap();
+    let host = setup(&[secured("ops", &receiver.url("/in"))]).config("ca.pem", &ca).start();
+    escalate(&host, "a", "disk full");
+    let first = receiver.once_there_are(1).remove(0);
+    assert_signed(&first, host.site.folder());
+    assert_eq!(first.json()["incident"], "inc-1");
+    deliveries(&host, "it was taken", |all| all[0]["status"] == "delivered");
+
+    // So do the vendors' own, where a proxy of the operator's stands before them.
+    let gateway = Receiver::free_address();
+    let issued = authority.issue("gateway", &format!("IP:{}", gateway.ip()));
+    let gateway = Receiver::start_tls(gateway, &issued, |request| match request.path.as_str() {
+        "/v2/enqueue" => pagerduty(request),
+        _ => slack_api(request),
+    });
+    let channels = [pager(&gateway), slack_bot(&gateway, "#ops")];
+    let channels = channels.map(|channel| channel.replace(" }", ", ca_file: ca.pem }"));
+    let site = setup(&channels).config("ca.pem", &ca).prepare();
+    for name in ["pager", "chat"] {
+        site.run(&["escalate", "test", name]).well();
+    }
+}
+
+#[test]
+fn a_receiver_that_cannot_show_who_it_is_is_told_nothing() {
+    let Some(openssl) = require("openssl", "openssl") else { return };
+    let (authority, other) = (Authority::new(&openssl), Authority::new(&openssl));
+    let serve = |authority: &Authority, known_by: fn(std::net::IpAddr) -> String| {
+        let address = Receiver::free_address();
+        Receiver::start_tls(address, &authority.issue("r", &known_by(address.ip())), fine)
+    };
+    let misnamed = serve(&authority, |_| "DNS:elsewhere.test".into());
+    let unknown = serve(&other, |ip| format!("IP:{ip}"));
+    let system = serve(&authority, |ip| format!("IP:{ip}"));
+    let channels = [
+        secured("misnamed", &misnamed.url("/")),
+        secured("unknown", &unknown.url("/")),
+        // By the system's store, which doesn't have it.
+        hook("system", &system.url("/")),
+    ];
+    let ca = std::fs::read_to_string(authority.file()).unwrap();
+    let host = setup(&channels).config("ca.pem", &ca).start();
+    escalate(&host, "a", "disk full");
+    deliveries(&host, "each was tried", |all| {
+        all.len() == 3 && all.iter().all(|one| one["attempts"].as_u64() >= Some(1))
+    });
+    let listed = host.site.run(&["escalate", "list", "--json"]).well().json();
+    for (name, words) in [("misnamed", "not valid for name"), ("unknown", "ca_file"), ("system", "ca_file")] {
+        let one = listed["items"].as_array().unwrap().iter().find(|one| one["channel"] == name).unwrap();
+        let error = one["last_error"].as_str().unwrap();
+        assert!(one["status"] == "pending" && error.contains("certificate"), "{name}: {error}");
+        assert!(error.contains(words), "{name}: {error}");
+    }
+    let told: Vec<Received> = [misnamed, unknown, system].iter().flat_map(Receiver::received).collect();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[test]
+fn a_redirect_to_plain_http_is_not_followed() {
+    let Some(openssl) = require("openssl", "openssl") else { return };
+    let authority = Authority::new(&openssl);
+    let plain = Receiver::start(fine);
+    let location: &'static str = Box::leak(format!("Location: {}", plain.url("/caught")).into_boxed_str());
+    let address = Receiver::free_address();
+    let issued = authority.issue("ops", &format!("IP:{}", address.ip()));
+    let redirects = Receiver::start_tls(address, &issued, move |request| match request.path.as_str() {
+        "/moved" => (302, location, String::new()),
+        // Which keeps method and body.
+        _ => (307, location, String::new()),
+    });
+    let channels = [secured("moved", &redirects.url("/moved")), secured("kept", &redirects.url("/kept"))];
+    let ca = std::fs::read_to_string(authority.file()).unwrap();
+    let host = setup(&channels).config("ca.pem", &ca).start();
+    escalate(&host, "a", "disk full");
+    let all = deliveries(&host, "each was tried", |all| {
+        all.len() == 2 && all.iter().all(|one| one["attempts"].as_u64() >= Some(1))
+    });
+    for one in all {
+        let error = one["last_error"].as_str().unwrap();
+        assert!(error.contains("no redirect is followed") && !error.contains("caught"), "{error}");
+    }
+    assert!(plain.received().is_empty(), "{:?}", plain.received());
 }
 
 // -- Slack: https://docs.slack.dev/reference/block-kit/blocks, https://docs.slack.dev/reference/methods/chat.postMessage
@@ -397,60 +496,21 @@ fn pagerduty_is_asked_again_after_429_and_5xx_and_not_soon_after_400() {
 
 // -- SMTP: aiosmtpd, a real server
 
-struct Mailbox {
-    child: Child,
-    address: std::net::SocketAddr,
-    log: std::path::PathBuf,
-}
-
-impl Mailbox {
-    fn start(folder: &std::path::Path) -> Option<Self> {
-        Self::start_at(Receiver::free_address(), folder, &[])
-    }
-
-    fn start_at(
-        address: std::net::SocketAddr,
-        folder: &std::path::Path,
-        arguments: &[&std::ffi::OsStr],
-    ) -> Option<Self> {
-        let program = require("aiosmtpd", "python3-aiosmtpd")?;
-        let log = folder.join("mail");
-        let out = std::fs::File::create(&log).unwrap();
-        let child = Command::new(program)
-            .args(["-n", "-l", &address.to_string()])
-            .args(arguments)
-            .args(["-c", "aiosmtpd.handlers.Debugging", "stdout"])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let this = Self { child, address, log };
-        wait("the mail server listens", PATIENCE, || std::net::TcpStream::connect(this.address).ok());
-        Some(this)
-    }
-
-    fn text(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-impl Drop for Mailbox {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn mail(server: &MailServer, keys: &str) -> String {
+    let (host, port) = (server.address.ip(), server.address.port());
+    format!(
+        "{{ name: mail, type: smtp, host: {host}, port: {port}, from: wk@example.com, to: [ops@example.com], {keys} }}"
+    )
 }
 
 #[test]
 fn mail_reaches_a_real_server() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(mailbox) = Mailbox::start(folder.path()) else { return };
+    let Some(program) = require("aiosmtpd", "python3-aiosmtpd") else { return };
+    let server = MailServer::start(&program, Mailing::default());
     let channel = format!(
         "{{ name: mail, type: smtp, host: {}, port: {}, tls: none, from: 'Watchkeeper <wk@example.com>', to: [ops@example.com, 'Ann <ann@example.com>'] }}",
-        mailbox.address.ip(),
-        mailbox.address.port()
+        server.address.ip(),
+        server.address.port()
     );
     let host = setup(&[channel]).start();
     escalate(&host, "a", "Größe\r\nBcc: evil@example.com password=hunter2x");
@@ -458,58 +518,292 @@ fn mail_reaches_a_real_server() {
     deliveries(&host, "both were taken", |all| {
         all.len() == 2 && all.iter().all(|one| one["status"] == "delivered")
     });
-    let text = wait("both mails are written", PATIENCE, || {
-        Some(mailbox.text()).filter(|text| text.matches("END MESSAGE").count() == 2)
-    });
+    wait("both mails are written", PATIENCE, || (server.messages() == 2).then_some(()));
+    // What came, without the bytes as they came.
+    let said = server.said();
+    let text: String =
+        said.lines().filter(|line| !line.starts_with("GOT ")).map(|line| format!("{line}\n")).collect();
     assert!(text.contains("To: ops@example.com") && text.contains("ann@example.com"), "{text}");
     assert!(text.contains("Incident: inc-1") && text.contains("max_queued"), "{text}");
-    assert!(!text.contains("hunter2x") && !text.contains("\nBcc:"), "{text}");
+    assert!(!said.contains("hunter2x") && !text.contains("\nBcc:"), "{text}");
     let ids: Vec<&str> = text.lines().filter(|line| line.starts_with("Message-ID:")).collect();
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1]);
 }
 
-/// A certificate of this address, by openssl; trusted by whoever is told of the file.
-fn certificate(folder: &std::path::Path, address: std::net::SocketAddr) -> Option<[std::path::PathBuf; 2]> {
-    let openssl = require("openssl", "openssl")?;
-    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-    let made = Command::new(openssl)
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mail"])
-        .args(["-addext", &format!("subjectAltName=IP:{}", address.ip())])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
+const PASSWORD: &str = "kestrel-Over-9-fields";
+
+/// Forms of a password that no server, log or listing may show.
+fn forms(password: &str) -> [String; 2] {
+    let plain = format!("\0watch\0{password}");
+    [password.to_owned(), base64(plain.as_bytes())]
+}
+
+/// By another implementation.
+fn base64(bytes: &[u8]) -> String {
+    use std::io::Write;
+    let mut child = Command::new("openssl")
+        .args(["base64", "-A"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    Some([certificate, key])
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn mail_is_logged_in_over_tls_of_the_operators_own_authority() {
+    let (Some(program), Some(openssl)) =
+        (require("aiosmtpd", "python3-aiosmtpd"), require("openssl", "openssl"))
+    else {
+        return;
+    };
+    let authority = Authority::new(&openssl);
+    for (tls, without, way) in [
+        ("starttls", &["LOGIN"][..], "PLAIN"),
+        ("starttls", &["PLAIN"], "LOGIN"),
+        ("implicit", &["LOGIN"], "PLAIN"),
+        ("implicit", &["PLAIN"], "LOGIN"),
+    ] {
+        let what = format!("{tls} {way}");
+        let address = Receiver::free_address();
+        let issued = authority.issue("mail", &format!("IP:{}", address.ip()));
+        let mailing = Mailing { tls: Some((tls, &issued)), login: Some(["watch", PASSWORD]), without };
+        let server = MailServer::start_at(&program, address, mailing);
+        let keys = format!("tls: {tls}, username: watch, password: '${{MAIL_PASSWORD}}', ca_file: ca.pem");
+        let ca = std::fs::read_to_string(authority.file()).unwrap();
+        let setup = setup(&[mail(&server, &keys)]).config("ca.pem", &ca);
+        let host = setup.env("MAIL_PASSWORD", PASSWORD).start();
+        escalate(&host, "a", "disk full");
+        deliveries(&host, &what, |all| all.len() == 1 && all[0]["status"] == "delivered");
+        let said = server.said();
+        assert!(said.contains(&format!("LOGIN {way} right")), "{what}: {said}");
+        let clear: Vec<&str> = said.lines().filter(|line| line.starts_with("GOT clear")).collect();
+        assert!(clear.len() <= 2, "no more than EHLO and STARTTLS is in clear: {clear:?}");
+        assert!(clear.iter().all(|line| line.contains("EHLO") || line.contains("STARTTLS")), "{clear:?}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_seen_seldom_tried_again_and_never_told() {
+    let (Some(program), Some(openssl)) =
+        (require("aiosmtpd", "python3-aiosmtpd"), require("openssl", "openssl"))
+    else {
+        return;
+    };
+    let authority = Authority::new(&openssl);
+    let address = Receiver::free_address();
+    let issued = authority.issue("mail", &format!("IP:{}", address.ip()));
+    let mailing =
+        Mailing { tls: Some(("starttls", &issued)), login: Some(["watch", "another"]), without: &[] };
+    let server = MailServer::start_at(&program, address, mailing);
+    let keys = "username: watch, password: '${MAIL_PASSWORD}', ca_file: ca.pem";
+    let ca = std::fs::read_to_string(authority.file()).unwrap();
+    let host = setup(&[mail(&server, keys)]).config("ca.pem", &ca).env("MAIL_PASSWORD", PASSWORD).start();
+    escalate(&host, "a", "disk full");
+    let all = deliveries(&host, "it was refused", |all| all.first().is_some_and(|one| one["attempts"] == 1));
+    let error = all[0]["last_error"].as_str().unwrap();
+    assert!(error.contains("535") && error.contains("credentials invalid"), "{error}");
+    let next: jiff::Timestamp = all[0]["next_at"].as_str().unwrap().parse().unwrap();
+    let wait = next.as_second() - jiff::Timestamp::now().as_second();
+    assert!((200..=375).contains(&wait), "again in {wait} s");
+    assert!(host.log().contains("535"), "{}", host.log());
+    let tested = host.site.run(&["escalate", "test", "mail"]);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    let shown = [
+        all[0].to_string(),
+        host.log(),
+        tested.said(),
+        host.site.run(&["escalate", "list"]).said(),
+        host.site.run(&["check"]).said(),
+        host.site.run(&["audit", "show"]).said(),
+    ];
+    for text in shown {
+        assert!(!forms(PASSWORD).iter().any(|form| text.contains(form)), "{text}");
+    }
+    assert_eq!(server.messages(), 0, "nobody who isn't logged in sends");
+}
+
+/// One that says back what it was told, as some do.
+#[test]
+fn a_mail_server_that_says_the_password_back_is_not_quoted() {
+    let Some(openssl) = require("openssl", "openssl") else { return };
+    let authority = Authority::new(&openssl);
+    let address = Receiver::free_address();
+    let issued = authority.issue("mail", &format!("IP:{}", address.ip()));
+    let echo = EchoingMail::start(address, &issued);
+    let (host, port) = (address.ip(), address.port());
+    let channel = format!(
+        "{{ name: mail, type: smtp, tls: implicit, host: {host}, port: {port}, from: wk@example.com, to: [ops@example.com], username: watch, password: '${{MAIL_PASSWORD}}', ca_file: ca.pem }}"
+    );
+    let ca = std::fs::read_to_string(authority.file()).unwrap();
+    let site = setup(&[channel]).config("ca.pem", &ca).env("MAIL_PASSWORD", PASSWORD).prepare();
+    let tested = site.run(&["escalate", "test", "mail"]);
+    assert!(tested.code == Some(1) && tested.said().contains("no such login"), "{}", tested.said());
+    assert!(echo.heard().contains(&forms(PASSWORD)[1]), "it was told: {}", echo.heard());
+    assert!(tested.said().contains("[redacted: configured-secret]"), "{}", tested.said());
+    // Neither it, nor what of its base64 hangs on nothing that stands before or after.
+    let core = &forms(PASSWORD)[1][10..30];
+    assert!(!tested.said().contains(PASSWORD) && !tested.said().contains(core), "{}", tested.said());
+}
+
+#[test]
+fn a_mail_server_without_starttls_is_sent_nothing() {
+    let Some(program) = require("aiosmtpd", "python3-aiosmtpd") else { return };
+    // It would take a login in clear.
+    let mailing = Mailing { tls: None, login: Some(["watch", PASSWORD]), without: &[] };
+    let server = MailServer::start(&program, mailing);
+    let keys = "username: watch, password: '${MAIL_PASSWORD}'";
+    let host = setup(&[mail(&server, keys)]).env("MAIL_PASSWORD", PASSWORD).start();
+    escalate(&host, "a", "disk full");
+    let all = deliveries(&host, "it was tried", |all| {
+        all.first().is_some_and(|one| one["attempts"].as_u64() >= Some(2))
+    });
+    let error = all[0]["last_error"].as_str().unwrap();
+    assert!(error.contains("STARTTLS") && error.contains("nothing is sent without TLS"), "{error}");
+    let said = server.said();
+    let said: String = said.lines().filter(|line| line.starts_with("GOT ")).collect();
+    assert!(said.contains("EHLO"), "it was spoken to: {said}");
+    for secret in ["AUTH", "MAIL FROM", "disk full", "inc-1"] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+    // Nor is a password ever sent where the operator wants no TLS.
+    let site =
+        setup(&[mail(&server, &format!("tls: none, {keys}"))]).env("MAIL_PASSWORD", PASSWORD).prepare();
+    let refused = site.run(&["check"]);
+    assert!(refused.code != Some(0) && refused.said().contains("in clear"), "{}", refused.said());
 }
 
 #[test]
 fn mail_goes_over_tls_to_whom_it_trusts_and_else_not_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    for (tls, flags) in [("starttls", ["--tlscert", "--tlskey"]), ("implicit", ["--smtpscert", "--smtpskey"])]
-    {
+    let (Some(program), Some(openssl)) =
+        (require("aiosmtpd", "python3-aiosmtpd"), require("openssl", "openssl"))
+    else {
+        return;
+    };
+    let (authority, other) = (Authority::new(&openssl), Authority::new(&openssl));
+    let [ca, others] = [&authority, &other].map(|one| std::fs::read_to_string(one.file()).unwrap());
+    for tls in ["starttls", "implicit"] {
         let address = Receiver::free_address();
-        let Some([certificate, key]) = certificate(folder.path(), address) else { return };
-        let arguments = [flags[0].as_ref(), certificate.as_os_str(), flags[1].as_ref(), key.as_os_str()];
-        let Some(mailbox) = Mailbox::start_at(address, folder.path(), &arguments) else { return };
-        let channel = format!(
-            "{{ name: mail, type: smtp, host: {}, port: {}, tls: {tls}, from: wk@example.com, to: [ops@example.com] }}",
-            address.ip(),
-            address.port()
-        );
-        let setup = setup(&[channel]);
-        let trusting = setup.clone().env("SSL_CERT_FILE", certificate.to_str().unwrap()).prepare();
-        trusting.run(&["escalate", "test", "mail"]).well();
-        assert_eq!(mailbox.text().matches("END MESSAGE").count(), 2, "{tls}");
-        let distrusting = setup.prepare().run(&["escalate", "test", "mail"]);
-        assert_eq!(distrusting.code, Some(1), "{tls}: {}", distrusting.said());
-        assert!(distrusting.stdout.to_lowercase().contains("certificate"), "{tls}: {}", distrusting.said());
-        assert_eq!(mailbox.text().matches("END MESSAGE").count(), 2, "{tls}: nothing went there");
+        let issued = authority.issue("mail", &format!("IP:{}", address.ip()));
+        let mailing = Mailing { tls: Some((tls, &issued)), ..Mailing::default() };
+        let server = MailServer::start_at(&program, address, mailing);
+        let with = |keys: &str| setup(&[mail(&server, &format!("tls: {tls}{keys}"))]);
+        // By the system's store, which the environment can name; and by a file that the channel names.
+        let system = with("").env("SSL_CERT_FILE", authority.file().to_str().unwrap()).prepare();
+        system.run(&["escalate", "test", "mail"]).well();
+        let own = with(", ca_file: ca.pem").config("ca.pem", &ca).prepare();
+        own.run(&["escalate", "test", "mail"]).well();
+        assert_eq!(server.messages(), 4, "{tls}: each is told the beginning and the end");
+        // Nobody that is trusted vouches for it; and what a channel names counts alone.
+        let distrusting = with("").prepare().run(&["escalate", "test", "mail"]);
+        let alone = with(", ca_file: ca.pem").config("ca.pem", &others);
+        let alone = alone.env("SSL_CERT_FILE", authority.file().to_str().unwrap()).prepare();
+        for refused in [distrusting, alone.run(&["escalate", "test", "mail"])] {
+            assert_eq!(refused.code, Some(1), "{tls}: {}", refused.said());
+            assert!(refused.stdout.contains("ca_file"), "{tls}: {}", refused.said());
+        }
+        // For another name than the one it is spoken to by.
+        let elsewhere = Receiver::free_address();
+        let issued = authority.issue("elsewhere", "DNS:elsewhere.test");
+        let mailing = Mailing { tls: Some((tls, &issued)), ..Mailing::default() };
+        let misnamed = MailServer::start_at(&program, elsewhere, mailing);
+        let channel = mail(&misnamed, &format!("tls: {tls}, ca_file: ca.pem"));
+        let refused = setup(&[channel]).config("ca.pem", &ca).prepare().run(&["escalate", "test", "mail"]);
+        assert!(refused.stdout.contains("not valid for name"), "{tls}: {}", refused.said());
+        assert_eq!((server.messages(), misnamed.messages()), (4, 0), "{tls}: nothing went there");
     }
+}
+
+// -- listings
+
+/// Nobody answers, so it is escalated with what would have run as the reason.
+const EXPIRES: &str = "investigation:\n  approval_expires_after: 15s\n";
+
+/// Made up here: a token by its form, and a password by its name. The configured secret is `SECRET`.
+fn canaries() -> [String; 2] {
+    [format!("ghp_{}", "a1B2".repeat(9)), "hunter2x".into()]
+}
+
+fn assert_clean(what: &str, text: &str) {
+    for canary in canaries().iter().map(String::as_str).chain([SECRET, "T0TEAM/B0HOOK", "let-me-in-there"]) {
+        assert!(!text.contains(canary), "{what} says {canary}: {text}");
+    }
+}
+
+#[test]
+fn listings_show_what_was_sent() {
+    let [token, password] = canaries();
+    let all = format!("{token} password={password} {SECRET}");
+    // Both say what they were asked for, as some servers do.
+    let slack = Receiver::start(|request| (404, "", format!("no such hook: {}", request.path)));
+    let refuses = Receiver::start(|request| (500, "", format!("{} failed", request.path)));
+    let channels = [
+        format!(
+            "{{ name: chat, type: slack, webhook_url: '{}' }}",
+            slack.url("/services/T0TEAM/B0HOOK/let-me-in-there")
+        ),
+        hook("ops", &refuses.url("/in?token=a9F3k2Lm8Qz7Xw1Y")),
+    ];
+    let channels: String = channels.iter().map(|channel| format!("    - {channel}\n")).collect();
+    let host = Setup::new()
+        .config("watchkeeper.yaml", &format!("{EXPIRES}escalation:\n  channels:\n{channels}"))
+        .env("CHANNEL_SECRET", SECRET)
+        .plugin_bytes("obedient.wasm", std::fs::read(guest_file("obedient")).unwrap())
+        .start();
+    let mut alert = critical("a", &format!("disk full {all}"));
+    alert["annotations"]["description"] =
+        json!(format!("RUN: touch 'wk {SECRET}' password={password} wk-{token}"));
+    host.store(&webhook([alert]));
+    let waits = |host: &Watchkeeper| host.all("approvals", "").first().cloned();
+    let asked = wait("a person is asked", PATIENCE, || waits(&host));
+    assert!(asked["what"].as_str().unwrap().contains("[redacted: github-token]"), "{asked:#}");
+    assert_eq!(asked["hash"].as_str().unwrap().len(), 64, "what is approved is named as ever");
+    let id = asked["id"].as_str().unwrap();
+    assert!(asked["what"].as_str().unwrap().contains("[redacted: password]"), "{asked:#}");
+    assert_clean("the API's approvals", &asked.to_string());
+    assert_clean("approvals", &host.site.run(&["approvals"]).well().said());
+    assert_clean("approvals --json", &host.site.run(&["approvals", "--json"]).well().said());
+    assert_clean("approve", &host.site.run(&["approve", id, "--hash", "0123456789ab"]).said());
+    host.investigations_once_over(1);
+    let told = deliveries(&host, "each was tried", |all| {
+        let of = |name: &str| all.iter().filter(|one| one["channel"] == name && one["attempts"] != 0).count();
+        of("chat") >= 1 && of("ops") >= 1 && all.iter().any(|one| one["kind"] == "escalated")
+    });
+    for (channel, words) in [("chat", "no such hook"), ("ops", "failed")] {
+        let one = told.iter().find(|one| one["channel"] == channel && one["attempts"] != 0).unwrap();
+        let error = one["last_error"].as_str().unwrap();
+        assert!(error.contains(words) && !error.contains("a9F3k2Lm8Qz7Xw1Y"), "{error}");
+    }
+    let escalated = told.iter().find(|one| one["kind"] == "escalated").unwrap();
+    let reason = escalated["reason"].as_str().unwrap();
+    for kind in ["github-token", "password", "configured-secret"] {
+        assert!(reason.contains(&format!("[redacted: {kind}]")), "{reason}");
+        assert!(escalated["title"].as_str().unwrap().contains(&format!("[redacted: {kind}]")), "{escalated}");
+    }
+    let investigation = host.get("/api/v1/investigations/inv-1").body;
+    assert!(investigation.contains("[redacted: password]"), "{investigation}");
+    let api = ["escalations", "investigations", "investigations/inv-1"];
+    for path in api {
+        assert_clean(path, &host.get(&format!("/api/v1/{path}")).body);
+    }
+    let commands: [&[&str]; 8] = [
+        &["escalate", "list"],
+        &["escalate", "list", "--json"],
+        &["escalate", "test", "chat"],
+        &["investigations"],
+        &["investigations", "--json"],
+        &["investigations", "inv-1"],
+        &["investigations", "inv-1", "--json"],
+        &["audit", "show"],
+    ];
+    for command in commands {
+        assert_clean(&command.join(" "), &host.site.run(command).said());
+    }
+    assert_clean("the log", &host.log());
+    // What is stored stays as it came, for the log of it is of what was.
+    host.site.run(&["audit", "verify"]).well();
 }
 
 // -- the command

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock};
 
+use serde::Serialize;
+use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 use watchkeeper_domain::redact::Redactor;
 use watchkeeper_flow::escalate::count_redactions;
@@ -11,6 +13,13 @@ use watchkeeper_flow::escalate::count_redactions;
 pub fn redactor() -> &'static Arc<Redactor> {
     static REDACTOR: LazyLock<Arc<Redactor>> = LazyLock::new(Arc::default);
     &REDACTOR
+}
+
+/// A stored thing as people are shown it: as it would be sent.
+pub fn shown(thing: &impl Serialize) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(thing)?;
+    redactor().json(&mut value);
+    Ok(value)
 }
 
 /// The standard error, without secrets: alerts, tools, plugins and other sides of all kinds are heard in the log.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url, redirect};
 use watchkeeper_domain::escalation::ChannelError;
 
+use super::Authorities;
+use super::authorities::with_remedy;
 use super::text::line;
 
 /// For one request, answer included. The outbox's own deadline for a channel is longer.
@@ -24,13 +26,17 @@ pub(super) struct Answer {
 }
 
 /// Without redirects: a notice, and what it is sent with, are for one place.
-pub(super) fn client() -> Result<Client, String> {
-    Client::builder()
+pub(super) fn client(authorities: &Authorities) -> Result<Client, (&'static str, String)> {
+    let mut builder = Client::builder()
         .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
         .timeout(DEADLINE)
-        .redirect(redirect::Policy::none())
-        .build()
-        .map_err(|error| format!("no HTTP client: {error}"))
+        .redirect(redirect::Policy::none());
+    if let Authorities::Own(pem) = authorities {
+        let wrong =
+            |error: reqwest::Error| ("ca_file", format!("is no list of certificates: {}", chain(&error)));
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(wrong)?);
+    }
+    builder.build().map_err(|error| ("ca_file", format!("no HTTP client can be made: {}", chain(&error))))
 }
 
 /// Over TLS, or to this machine: a notice tells what is broken where.
@@ -53,7 +59,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, ChannelError> {
     // reqwest's own message may name the URL, which with some vendors is the secret.
-    let failed = |error: reqwest::Error| ChannelError::new(chain(&error.without_url()));
+    let failed = |error: reqwest::Error| ChannelError::new(with_remedy(chain(&error.without_url())));
     let mut response = request.send().await.map_err(failed)?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
@@ -88,6 +94,10 @@ impl Answer {
                 None => ChannelError::new(said),
             },
             StatusCode::REQUEST_TIMEOUT => ChannelError::new(said),
+            // Where it points to isn't told: a vendor's address may be the secret.
+            status if status.is_redirection() => ChannelError::refused(format!(
+                "{status}: no redirect is followed; give the address that it leads to"
+            )),
             status if status.is_server_error() => ChannelError::new(said),
             _ => ChannelError::refused(said),
         }

@@ -1,5 +1,6 @@
 //! Channels that call a human, a file each. What they get is redacted already (`flow::escalate`).
 
+mod authorities;
 #[cfg(any(feature = "pagerduty", feature = "slack", feature = "webhook"))]
 mod http;
 mod log;
@@ -13,6 +14,7 @@ mod text;
 #[cfg(feature = "webhook")]
 mod webhook;
 
+pub use authorities::Authorities;
 pub use log::LogChannel;
 #[cfg(feature = "pagerduty")]
 pub use pagerduty::PagerDuty;

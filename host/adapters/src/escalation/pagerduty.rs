@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use watchkeeper_domain::Severity;
 use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
 
-use super::http;
 use super::text::{line, short};
+use super::{Authorities, http};
 
 /// For accounts in Europe it is https://events.eu.pagerduty.com/v2/enqueue.
 const URL: &str = "https://events.pagerduty.com/v2/enqueue";
@@ -32,13 +32,18 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    pub fn new(name: &str, routing_key: &str, url: Option<&str>) -> Result<Self, (&'static str, String)> {
+    pub fn new(
+        name: &str,
+        routing_key: &str,
+        url: Option<&str>,
+        authorities: &Authorities,
+    ) -> Result<Self, (&'static str, String)> {
         if routing_key.len() != 32 || !routing_key.chars().all(|c| c.is_ascii_alphanumeric()) {
             let reason = "is no integration key: 32 letters and digits, from an Events API v2 integration of the service";
             return Err(("routing_key", reason.into()));
         }
         let url = http::url(url.unwrap_or(URL)).map_err(|reason| ("url", reason))?;
-        let client = http::client().map_err(|reason| ("url", reason))?;
+        let client = http::client(authorities)?;
         Ok(Self { name: name.to_owned(), url, routing_key: routing_key.to_owned(), client })
     }
 

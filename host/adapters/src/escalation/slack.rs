@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use watchkeeper_domain::escalation::{Approval, Channel, ChannelError, Notice, NoticeKind};
 
+use super::Authorities;
 use super::http::{self, Answer};
 use super::text::{headline, line, short};
 
@@ -46,8 +47,8 @@ enum Target {
 }
 
 impl Slack {
-    pub fn new(name: &str, way: &Way<'_>) -> Result<Self, (&'static str, String)> {
-        let client = http::client().map_err(|reason| ("type", reason))?;
+    pub fn new(name: &str, way: &Way<'_>, authorities: &Authorities) -> Result<Self, (&'static str, String)> {
+        let client = http::client(authorities)?;
         let way = match way {
             Way::Webhook { url } => {
                 Target::Webhook { url: http::url(url).map_err(|reason| ("webhook_url", reason))? }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lettre::message::{Mailbox, header::ContentType};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls as LettreTls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls as LettreTls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use watchkeeper_domain::audit::Digest;
 use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
 
+use super::Authorities;
+use super::authorities::with_remedy;
 use super::text::{headline, line, plain};
 
 /// For each answer of the server.
@@ -37,6 +39,7 @@ pub struct Mail<'a> {
     pub port: Option<u16>,
     pub tls: Tls,
     pub credentials: Option<(&'a str, &'a str)>,
+    pub authorities: &'a Authorities,
     pub from: &'a str,
     pub to: &'a [String],
 }
@@ -64,9 +67,15 @@ impl Smtp {
             Tls::None if !here => {
                 return Err(("tls", "none is taken to this machine alone: use starttls or implicit".into()));
             }
+            Tls::None if mail.credentials.is_some() => {
+                return Err((
+                    "tls",
+                    "none would send the password in clear: use starttls or implicit".into(),
+                ));
+            }
             Tls::None => (LettreTls::None, 25),
-            Tls::StartTls => (LettreTls::Required(parameters(mail.host)?), 587),
-            Tls::Implicit => (LettreTls::Wrapper(parameters(mail.host)?), 465),
+            Tls::StartTls => (LettreTls::Required(parameters(mail)?), 587),
+            Tls::Implicit => (LettreTls::Wrapper(parameters(mail)?), 465),
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(mail.host)
             .port(mail.port.unwrap_or(port))
@@ -106,9 +115,13 @@ impl Smtp {
     }
 }
 
-fn parameters(host: &str) -> Result<TlsParameters, (&'static str, String)> {
-    TlsParameters::new(host.to_owned())
-        .map_err(|error| ("host", format!("can't be spoken to over TLS: {error}")))
+fn parameters(mail: &Mail<'_>) -> Result<TlsParameters, (&'static str, String)> {
+    let mut builder = TlsParameters::builder(mail.host.to_owned());
+    if let Authorities::Own(pem) = mail.authorities {
+        let own = Certificate::from_pem(pem).map_err(|error| ("ca_file", error.to_string()))?;
+        builder = builder.certificate_store(CertificateStore::None).add_root_certificate(own);
+    }
+    builder.build().map_err(|error| ("ca_file", format!("no TLS can be made with it: {error}")))
 }
 
 #[async_trait]
@@ -128,7 +141,15 @@ impl Channel for Smtp {
     }
 }
 
+/// lettre's message has the reason in it, but calls what a server can't do an error of the client.
 fn told(error: &lettre::transport::smtp::Error) -> String {
-    let beneath = std::error::Error::source(error).map(|beneath| format!(": {beneath}")).unwrap_or_default();
-    line(&format!("{error}{beneath}"), 300)
+    let said = error.to_string();
+    let said = if said.contains("STARTTLS is not supported") {
+        "the server offers no STARTTLS, and nothing is sent without TLS: mend it, or use tls: implicit".into()
+    } else if said.contains("No compatible authentication mechanism") {
+        "the server offers neither AUTH PLAIN nor AUTH LOGIN, so it can't be logged in to".into()
+    } else {
+        with_remedy(said)
+    };
+    line(&said, 300)
 }

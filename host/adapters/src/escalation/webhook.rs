@@ -18,7 +18,7 @@ use serde_json::json;
 use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
 
-use super::http;
+use super::{Authorities, http};
 
 const SIGNATURE: &str = "Watchkeeper-Signature";
 
@@ -30,9 +30,14 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    pub fn new(name: &str, url: &str, secret: &str) -> Result<Self, (&'static str, String)> {
+    pub fn new(
+        name: &str,
+        url: &str,
+        secret: &str,
+        authorities: &Authorities,
+    ) -> Result<Self, (&'static str, String)> {
         let url = http::url(url).map_err(|reason| ("url", reason))?;
-        let client = http::client().map_err(|reason| ("url", reason))?;
+        let client = http::client(authorities)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         Ok(Self { name: name.to_owned(), url, key, client })
     }
@@ -86,7 +91,9 @@ mod tests {
     #[test]
     fn a_signature_is_what_others_compute() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let channel = Webhook::new("w", "https://example.com/", "a secret of the receiver").unwrap();
+        let channel =
+            Webhook::new("w", "https://example.com/", "a secret of the receiver", &Authorities::System)
+                .unwrap();
         let signature = channel.signature(Timestamp::from_millis(1_790_000_000_999), "{\"a\":1}");
         assert_eq!(
             signature,
@@ -97,7 +104,9 @@ mod tests {
     #[test]
     fn notices_go_over_tls_or_to_this_machine() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let new = |url: &str| Webhook::new("w", url, "secret").err().map(|(_, reason)| reason);
+        let new = |url: &str| {
+            Webhook::new("w", url, "secret", &Authorities::System).err().map(|(_, reason)| reason)
+        };
         for fine in ["https://example.com/x", "http://127.0.0.1:80/", "http://localhost/x", "http://[::1]:1/"]
         {
             assert_eq!(new(fine), None, "{fine}");

@@ -6,11 +6,14 @@ use serde_json::json;
 use watchkeeper_domain::approval::{Answer, ApprovalId, Pending, Person};
 use watchkeeper_flow::approvals;
 
-use super::{DataDir, Ended, Output, print_json};
+use super::{ConfigDir, DataDir, Ended, Output, print_json};
 use crate::render::{Table, safe};
+use crate::secrets::{redactor, shown};
 
 #[derive(Args)]
 pub(super) struct ListOptions {
+    #[command(flatten)]
+    config: ConfigDir,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -24,6 +27,8 @@ pub(super) struct ApproveOptions {
     /// Only if this is what waits: the hash that `approvals` shows
     #[arg(long)]
     hash: Option<String>,
+    #[command(flatten)]
+    config: ConfigDir,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -40,7 +45,9 @@ pub(super) struct DenyOptions {
 }
 
 pub(super) async fn list(options: &ListOptions) -> Result<Ended> {
+    options.config.tell_secrets();
     let pending = approvals::pending(&*options.data.store()?).await?;
+    let pending: Vec<Pending> = pending.iter().map(|pending| redactor().pending(pending)).collect();
     if options.output.json {
         print_json(&json!({ "items": pending }))?;
         return Ok(Ended::Well);
@@ -69,6 +76,7 @@ pub(super) async fn deny(options: &DenyOptions) -> Result<Ended> {
 }
 
 async fn give(options: &ApproveOptions, answer: impl FnOnce(Person) -> Answer) -> Result<Ended> {
+    options.config.tell_secrets();
     let store = options.data.store()?;
     let pending = approvals::pending(&*store).await?;
     let waiting: Option<&Pending> = pending.iter().find(|pending| pending.id == options.id);
@@ -84,13 +92,18 @@ async fn give(options: &ApproveOptions, answer: impl FnOnce(Person) -> Answer) -
         bail!(
             "{} is about another call than the one with the hash {hash}: {}",
             options.id,
-            safe(&question.what)
+            safe(&redactor().question(question).what)
         );
     }
     approvals::answer(&*store, options.id, &question.hash, answer.clone()).await?;
+    let question = redactor().question(question);
+    let said = json!({ "id": options.id, "answer": answer, "question": question });
     match options.output.json {
-        true => print_json(&json!({ "id": options.id, "answer": answer, "question": question }))?,
-        false => println!("{}: {answer}: {}", options.id, safe(&question.what)),
+        true => print_json(&shown(&said)?)?,
+        false => {
+            let answer = redactor().redact(&answer.to_string()).text;
+            println!("{}: {}: {}", options.id, safe(&answer), safe(&question.what));
+        }
     }
     Ok(Ended::Well)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use watchkeeper_domain::escalation::{Notice, NoticeKind};
-use watchkeeper_domain::store::DeliveryQuery;
+use watchkeeper_domain::store::{DeliveryQuery, Page};
 use watchkeeper_domain::{IncidentId, InvestigationId, Severity, Timestamp};
 
 use super::{ConfigDir, DataDir, Ended, Output, print_json};
@@ -39,6 +39,8 @@ pub(super) struct ListOptions {
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
+    config: ConfigDir,
+    #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
     output: Output,
@@ -71,7 +73,9 @@ async fn list(options: &ListOptions) -> Result<Ended> {
         ..Filters::default()
     };
     let query: DeliveryQuery = filters.deliveries().map_err(anyhow::Error::msg)?;
-    let page = options.data.store()?.deliveries(query).await?;
+    options.config.tell_secrets();
+    let Page { items, next } = options.data.store()?.deliveries(query).await?;
+    let page = Page { items: items.iter().map(|item| redactor().delivery(item)).collect::<Vec<_>>(), next };
     if options.output.json {
         print_json(&page)?;
         return Ok(Ended::Well);

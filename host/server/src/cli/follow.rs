@@ -9,6 +9,7 @@ use watchkeeper_domain::store::Store;
 
 use super::Output;
 use crate::render;
+use crate::secrets::{redactor, shown};
 
 /// How often is looked for what comes next.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
@@ -23,14 +24,14 @@ pub(super) async fn follow(store: &dyn Store, id: InvestigationId, output: &Outp
         for entry in store.transcript(id, next).await? {
             next = entry.seq + 1;
             if output.json {
-                println!("{}", serde_json::to_string(&entry)?);
+                println!("{}", shown(&entry)?);
             } else {
-                print!("{}", printer.event(&entry));
+                print!("{}", redactor().redact(&printer.event(&entry)).text);
             }
         }
         if investigation.state.is_over() {
             if !output.json {
-                print!("{}", render::conclusion(&investigation));
+                print!("{}", redactor().redact(&render::conclusion(&investigation)).text);
             }
             return Ok(investigation);
         }

@@ -4,10 +4,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use watchkeeper_domain::InvestigationId;
 
-use super::{DataDir, Ended, ListOptions, Output, print_json};
+use super::{ConfigDir, DataDir, Ended, ListOptions, Output, print_json};
 use crate::http::Transcribed;
 use crate::query::Filters;
 use crate::render::{self, Table};
+use crate::secrets::{redactor, shown};
 
 #[derive(Args)]
 pub(super) struct InvestigationsOptions {
@@ -15,6 +16,8 @@ pub(super) struct InvestigationsOptions {
     id: Option<InvestigationId>,
     #[command(flatten)]
     filters: Filters,
+    #[command(flatten)]
+    config: ConfigDir,
     #[command(flatten)]
     data: DataDir,
     #[command(flatten)]
@@ -71,12 +74,13 @@ pub(super) async fn incidents(options: &ListOptions) -> Result<Ended> {
 }
 
 pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<Ended> {
+    options.config.tell_secrets();
     if let Some(id) = options.id {
         return one(options, id).await;
     }
     let page = options.data.store()?.investigations(options.filters.investigations().map_err(wrong)?).await?;
     if options.output.json {
-        print_json(&page)?;
+        print_json(&shown(&page)?)?;
         return Ok(Ended::Well);
     }
     let mut table = Table::new(["ID", "STARTED", "STATE", "INCIDENT", "CONFIDENCE", "TITLE"]);
@@ -88,7 +92,7 @@ pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<En
             investigation.state.to_string(),
             investigation.incident.to_string(),
             report.map_or("-".into(), |report| format!("{:.2}", report.confidence)),
-            investigation.title.clone(),
+            redactor().redact(&investigation.title).text,
         ]);
     }
     table.print(page.next.as_deref());
@@ -101,13 +105,13 @@ async fn one(options: &InvestigationsOptions, id: InvestigationId) -> Result<End
         store.investigation(id).await?.with_context(|| format!("there is no investigation {id}"))?;
     let transcript = store.transcript(id, 0).await?;
     if options.output.json {
-        print_json(&Transcribed { investigation, transcript })?;
+        print_json(&shown(&Transcribed { investigation, transcript })?)?;
         return Ok(Ended::Well);
     }
     let mut printer = render::TranscriptPrinter::default();
     for entry in &transcript {
-        print!("{}", printer.event(entry));
+        print!("{}", redactor().redact(&printer.event(entry)).text);
     }
-    print!("{}", render::conclusion(&investigation));
+    print!("{}", redactor().redact(&render::conclusion(&investigation)).text);
     Ok(Ended::Well)
 }

@@ -1,12 +1,13 @@
 //! `escalation:` of `watchkeeper.yaml`: whom notices go to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use watchkeeper_adapters::escalation as channels;
 use watchkeeper_domain::escalation::Channel;
+use watchkeeper_domain::redact::looks_random;
 
 use super::text::{self, Environment, Problem};
 use crate::http::SlackApp;
@@ -43,6 +44,7 @@ enum Keys {
         name: String,
         url: String,
         secret: String,
+        ca_file: Option<PathBuf>,
     },
     Slack {
         name: String,
@@ -50,6 +52,7 @@ enum Keys {
         channel: Option<String>,
         api_url: Option<String>,
         webhook_url: Option<String>,
+        ca_file: Option<PathBuf>,
         /// Of the app whose buttons count.
         signing_secret: Option<String>,
         /// Members that may press them.
@@ -60,6 +63,7 @@ enum Keys {
         name: String,
         routing_key: String,
         url: Option<String>,
+        ca_file: Option<PathBuf>,
     },
     Smtp {
         name: String,
@@ -69,6 +73,7 @@ enum Keys {
         tls: Tls,
         username: Option<String>,
         password: Option<String>,
+        ca_file: Option<PathBuf>,
         from: String,
         to: Vec<String>,
     },
@@ -121,6 +126,17 @@ impl Keys {
         }
     }
 
+    /// Of the authorities that may vouch for its server, where the system's aren't to.
+    fn ca_file(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Keys::Log { .. } => None,
+            Keys::Webhook { ca_file, .. }
+            | Keys::Slack { ca_file, .. }
+            | Keys::Pagerduty { ca_file, .. }
+            | Keys::Smtp { ca_file, .. } => ca_file.as_mut(),
+        }
+    }
+
     /// Every text in which `${NAME}` may stand, with its key.
     fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
         match self {
@@ -156,22 +172,27 @@ impl Keys {
     }
 
     /// What nobody else may read, whether it came from the environment or stands in the file.
-    fn secrets(&self) -> Vec<&str> {
+    fn secrets(&self) -> Vec<String> {
         match self {
             Keys::Log { .. } => Vec::new(),
-            Keys::Webhook { secret, .. } => vec![secret],
-            Keys::Slack { token, webhook_url, signing_secret, .. } => {
-                [token, webhook_url, signing_secret].into_iter().flatten().map(String::as_str).collect()
+            Keys::Webhook { url, secret, .. } => {
+                [secret.clone()].into_iter().chain(of_address(url)).collect()
             }
-            Keys::Pagerduty { routing_key, .. } => vec![routing_key],
-            Keys::Smtp { password, .. } => password.iter().map(String::as_str).collect(),
+            Keys::Slack { token, webhook_url, signing_secret, .. } => {
+                let url = webhook_url.iter().flat_map(|url| of_hook(url));
+                [token, webhook_url, signing_secret].into_iter().flatten().cloned().chain(url).collect()
+            }
+            Keys::Pagerduty { routing_key, .. } => vec![routing_key.clone()],
+            Keys::Smtp { password, .. } => password.iter().cloned().collect(),
         }
     }
 
     fn build(&self) -> Built {
         match self {
             Keys::Log { name } => Ok(Arc::new(channels::LogChannel::new(name))),
-            Keys::Webhook { name, url, secret } => webhook(name, url, secret),
+            Keys::Webhook { name, url, secret, ca_file } => {
+                webhook(name, url, secret, &authorities(ca_file.as_deref())?)
+            }
             Keys::Slack { signing_secret: None, approvers, .. } if !approvers.is_empty() => Err((
                 "signing_secret",
                 "is missing beside approvers: the app's, from its Basic Information".into(),
@@ -180,17 +201,20 @@ impl Keys {
                 "approvers",
                 "is missing: the ids of the members that may answer, such as U024BE7LH".into(),
             )),
-            Keys::Slack { name, token, channel, api_url, webhook_url, .. } => {
-                slack(name, [token, channel, api_url, webhook_url].map(Option::as_deref))
+            Keys::Slack { name, token, channel, api_url, webhook_url, ca_file, .. } => {
+                let keys = [token, channel, api_url, webhook_url].map(Option::as_deref);
+                slack(name, keys, &authorities(ca_file.as_deref())?)
             }
-            Keys::Pagerduty { name, routing_key, url } => pagerduty(name, routing_key, url.as_deref()),
+            Keys::Pagerduty { name, routing_key, url, ca_file } => {
+                pagerduty(name, routing_key, url.as_deref(), &authorities(ca_file.as_deref())?)
+            }
             Keys::Smtp { .. } => self.smtp(),
         }
     }
 
     #[cfg(feature = "smtp")]
     fn smtp(&self) -> Built {
-        let Keys::Smtp { name, host, port, tls, username, password, from, to } = self else {
+        let Keys::Smtp { name, host, port, tls, username, password, ca_file, from, to } = self else {
             return Err(("type", "is not smtp".into()));
         };
         let credentials = match (username, password) {
@@ -204,7 +228,8 @@ impl Keys {
             Tls::Implicit => channels::SmtpTls::Implicit,
             Tls::None => channels::SmtpTls::None,
         };
-        let mail = channels::Mail { host, port: *port, tls, credentials, from, to };
+        let authorities = &authorities(ca_file.as_deref())?;
+        let mail = channels::Mail { host, port: *port, tls, credentials, authorities, from, to };
         channels::Smtp::new(name, &mail).map(|channel| Arc::new(channel) as _)
     }
 
@@ -214,17 +239,37 @@ impl Keys {
     }
 }
 
+fn authorities(ca_file: Option<&Path>) -> Result<channels::Authorities, (&'static str, String)> {
+    channels::Authorities::read(ca_file).map_err(|reason| ("ca_file", reason))
+}
+
+/// What of an address lets somebody in: its password, and what nobody would choose of its path and its query.
+fn of_address(url: &str) -> Vec<String> {
+    let Ok(url) = url::Url::parse(url) else { return Vec::new() };
+    let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    let told = segments.chain(values).filter(|part| looks_random(part));
+    url.password().map(str::to_owned).into_iter().chain(told).collect()
+}
+
+/// Of one that is a secret: its path is what a server might say back.
+fn of_hook(url: &str) -> Vec<String> {
+    let Ok(url) = url::Url::parse(url) else { return Vec::new() };
+    let last = url.path_segments().and_then(|segments| segments.last()).unwrap_or_default();
+    vec![url.path().to_owned(), last.to_owned()]
+}
+
 #[cfg(feature = "webhook")]
-fn webhook(name: &str, url: &str, secret: &str) -> Built {
+fn webhook(name: &str, url: &str, secret: &str, authorities: &channels::Authorities) -> Built {
     if secret.len() < SECRET {
         let reason = format!("must have at least {SECRET} characters: `openssl rand -hex 32` makes one");
         return Err(("secret", reason));
     }
-    channels::Webhook::new(name, url, secret).map(|channel| Arc::new(channel) as _)
+    channels::Webhook::new(name, url, secret, authorities).map(|channel| Arc::new(channel) as _)
 }
 
 #[cfg(feature = "slack")]
-fn slack(name: &str, keys: [Option<&str>; 4]) -> Built {
+fn slack(name: &str, keys: [Option<&str>; 4], authorities: &channels::Authorities) -> Built {
     let way = match keys {
         [None, None, None, Some(url)] => channels::SlackWay::Webhook { url },
         [Some(token), Some(channel), api, None] => channels::SlackWay::Bot { token, channel, api },
@@ -236,26 +281,26 @@ fn slack(name: &str, keys: [Option<&str>; 4]) -> Built {
             return Err(("channel", "is missing: the id or #name of one that the bot is a member of".into()));
         }
     };
-    channels::Slack::new(name, &way).map(|channel| Arc::new(channel) as _)
+    channels::Slack::new(name, &way, authorities).map(|channel| Arc::new(channel) as _)
 }
 
 #[cfg(feature = "pagerduty")]
-fn pagerduty(name: &str, routing_key: &str, url: Option<&str>) -> Built {
-    channels::PagerDuty::new(name, routing_key, url).map(|channel| Arc::new(channel) as _)
+fn pagerduty(name: &str, routing_key: &str, url: Option<&str>, authorities: &channels::Authorities) -> Built {
+    channels::PagerDuty::new(name, routing_key, url, authorities).map(|channel| Arc::new(channel) as _)
 }
 
 #[cfg(not(feature = "webhook"))]
-fn webhook(_: &str, _: &str, _: &str) -> Built {
+fn webhook(_: &str, _: &str, _: &str, _: &channels::Authorities) -> Built {
     Err(absent("webhook"))
 }
 
 #[cfg(not(feature = "slack"))]
-fn slack(_: &str, _: [Option<&str>; 4]) -> Built {
+fn slack(_: &str, _: [Option<&str>; 4], _: &channels::Authorities) -> Built {
     Err(absent("slack"))
 }
 
 #[cfg(not(feature = "pagerduty"))]
-fn pagerduty(_: &str, _: &str, _: Option<&str>) -> Built {
+fn pagerduty(_: &str, _: &str, _: Option<&str>, _: &channels::Authorities) -> Built {
     Err(absent("pagerduty"))
 }
 
@@ -306,6 +351,10 @@ impl Escalation {
                     .expand(value)
                     .map_err(|missing| problem(file, text, at, &name, key, text::not_set(&missing)))?;
             }
+            // As every path in a file: from where the file is.
+            if let (Some(ca_file), Some(folder)) = (channel.ca_file(), file.parent()) {
+                *ca_file = folder.join(&*ca_file);
+            }
             names.push(name);
         }
         let built = self.built().map(drop);
@@ -332,7 +381,7 @@ impl Escalation {
         self.channels.iter().enumerate().map(build).collect()
     }
 
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn secrets(&self) -> impl Iterator<Item = String> {
         self.channels.iter().flat_map(Keys::secrets)
     }
 }
@@ -424,6 +473,17 @@ mod tests {
                 "w.yaml:3: escalation.channels[0].tls: ",
                 "starttls",
             ),
+            (
+                "  - { name: a, type: smtp, host: localhost, tls: none, from: a@x, to: [b@x], username: a, password: b }\n",
+                "w.yaml:3: escalation.channels[0].tls: ",
+                "in clear",
+            ),
+            (
+                "  - { name: a, type: pagerduty, routing_key: '${SECRET}', ca_file: nowhere.pem }\n",
+                "w.yaml:3: escalation.channels[0].ca_file: ",
+                "nowhere.pem: can't be read",
+            ),
+            ("  - { name: a, type: log, ca_file: x }\n", "w.yaml", "ca_file"),
             (
                 "  - { name: a, type: smtp, host: x, from: a@x, to: [b@x], username: a }\n",
                 "w.yaml:3: escalation.channels[0].password: ",

@@ -187,8 +187,8 @@ impl HostConfig {
     }
 
     /// Whatever nobody else may read.
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.server.api_token.as_deref().into_iter().chain(self.escalation.secrets())
+    pub(super) fn secrets(&self) -> impl Iterator<Item = String> {
+        self.server.api_token.clone().into_iter().chain(self.escalation.secrets())
     }
 
     pub fn budget(&self) -> Budget {

@@ -135,7 +135,7 @@ impl Config {
         })?;
         let gate = Arc::new(Gate::new(policy));
         let sources = parse_sources(sources, environment);
-        host.secrets().for_each(|secret| redactor().learn(secret));
+        host.secrets().for_each(|secret| redactor().learn(&secret));
         Ok(Self { host, gate, folder: None, sources, digest, notes, lock })
     }
 }

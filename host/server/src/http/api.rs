@@ -9,6 +9,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
+use serde_json::Value;
 use watchkeeper_domain::access::Role;
 use watchkeeper_domain::escalation::Delivery;
 use watchkeeper_domain::incident::Incident;
@@ -19,6 +20,7 @@ use watchkeeper_domain::{IncidentId, InvestigationId};
 use super::access::{self, Authenticated};
 use super::{Doors, Failure, approvals};
 use crate::query::Filters;
+use crate::secrets::{self, redactor};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -68,15 +70,19 @@ async fn incidents(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -
     Ok(Json(doors.store.incidents(filters(query)?.incidents().map_err(bad)?).await?))
 }
 
-async fn investigations(
-    State(doors): State<Arc<Doors>>,
-    RawQuery(query): RawQuery,
-) -> Answer<Page<Investigation>> {
-    Ok(Json(doors.store.investigations(filters(query)?.investigations().map_err(bad)?).await?))
+async fn investigations(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Answer<Value> {
+    redacted(&doors.store.investigations(filters(query)?.investigations().map_err(bad)?).await?)
 }
 
 async fn escalations(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Answer<Page<Delivery>> {
-    Ok(Json(doors.store.deliveries(filters(query)?.deliveries().map_err(bad)?).await?))
+    let Page { items, next } = doors.store.deliveries(filters(query)?.deliveries().map_err(bad)?).await?;
+    Ok(Json(Page { items: items.iter().map(|item| redactor().delivery(item)).collect(), next }))
+}
+
+/// As it would be sent.
+fn redacted(thing: &impl Serialize) -> Answer<Value> {
+    let shown = secrets::shown(thing);
+    shown.map(Json).map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// Oldest first, above `cursor`. What commands and alerts hold is in there, so it takes an admin.
@@ -84,7 +90,7 @@ async fn audit(
     State(doors): State<Arc<Doors>>,
     who: Authenticated,
     RawQuery(query): RawQuery,
-) -> Answer<Page<serde_json::Value>> {
+) -> Answer<Page<Value>> {
     who.require(Role::Admin)?;
     let window = filters(query)?.window().map_err(bad)?;
     let after = window.cursor.as_deref().unwrap_or("0").parse();
@@ -116,7 +122,7 @@ async fn incident(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> 
 }
 
 /// Few enough to be one page.
-async fn plugins(State(doors): State<Arc<Doors>>) -> Json<serde_json::Value> {
+async fn plugins(State(doors): State<Arc<Doors>>) -> Json<Value> {
     Json(serde_json::json!({ "items": doors.registry.statuses() }))
 }
 
@@ -135,10 +141,10 @@ pub(crate) struct Transcribed {
     pub(crate) transcript: Vec<Entry>,
 }
 
-async fn investigation(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Transcribed> {
+async fn investigation(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Value> {
     let id: InvestigationId = id(&text)?;
     let investigation = doors.store.investigation(id).await?;
     let investigation = investigation.ok_or_else(|| missing(format!("investigation {id}")))?;
     let transcript = doors.store.transcript(id, 0).await?;
-    Ok(Json(Transcribed { investigation, transcript }))
+    redacted(&Transcribed { investigation, transcript })
 }

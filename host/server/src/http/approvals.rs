@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use watchkeeper_domain::access::Role;
-use watchkeeper_domain::approval::{Answer, ApprovalId, Person};
+use watchkeeper_domain::approval::{Answer, ApprovalId, Pending, Person};
 use watchkeeper_flow::approvals::{self, Refused};
 
 use super::access::Authenticated;
 use super::{Doors, Failure};
+use crate::secrets::redactor;
 
 /// What is answered, and that it is what was seen.
 #[derive(Deserialize)]
@@ -36,13 +37,16 @@ impl From<Refused> for Failure {
         };
         match refused {
             Refused::Store(error) => error.into(),
-            other => Failure::new(status, other.to_string()),
+            // It may say what would run.
+            other => Failure::new(status, redactor().redact(&other.to_string()).text),
         }
     }
 }
 
 pub(super) async fn list(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, Failure> {
-    Ok(Json(json!({ "items": approvals::pending(&*doors.store).await? })))
+    let pending = approvals::pending(&*doors.store).await?;
+    let items: Vec<Pending> = pending.iter().map(|pending| redactor().pending(pending)).collect();
+    Ok(Json(json!({ "items": items })))
 }
 
 pub(super) async fn approve(

@@ -19,6 +19,7 @@ use watchkeeper_domain::audit::Digest;
 use watchkeeper_flow::approvals;
 
 use super::{Doors, Failure};
+use crate::secrets::redactor;
 
 /// How far a request's time may be from ours, in seconds.
 const SKEW: u64 = 300;
@@ -118,7 +119,7 @@ async fn act(doors: &Doors, app: &SlackApp, payload: Payload) -> Result<String, 
     let (id, hash) = pressed.value.split_once(' ').ok_or("This button names no approval.")?;
     let id: ApprovalId = id.parse()?;
     let taken = approvals::answer(&*doors.store, id, hash, answer.clone()).await;
-    taken.map_err(|refused| refused.to_string())?;
+    taken.map_err(|refused| redactor().redact(&refused.to_string()).text)?;
     doors.investigations.wake();
     Ok(format!("{id}: {answer}."))
 }
