@@ -99,7 +99,7 @@ fn positives() -> Vec<(&'static str, String, String)> {
         ";x=y",
     );
     within("azure-signature", "https://a.blob.core.windows.net/c?sv=2024-01-01&sig=", alnum(43), "%3D&se=1");
-    within("aws-signature", "https://b.s3.amazonaws.com/k?X-Amz-Signature=", hex(64), "&x=1");
+    within("url-signature", "https://b.s3.amazonaws.com/k?X-Amz-Signature=", hex(64), "&x=1");
     within("command-password", "curl -u admin:", "tops3cret".into(), " https://x");
     within("command-password", "mysqldump --password ", "tops3cret".into(), " db");
     within("sql-password", "CREATE USER a IDENTIFIED BY '", "pass word".into(), "'");
@@ -128,6 +128,49 @@ fn secrets_are_taken_out_and_named() {
         assert!(!redacted.text.contains(&secret), "{kind}: {} of {text}", redacted.text);
         assert!(redacted.counts.contains_key(kind), "{kind}: {:?} of {text}", redacted.counts);
         assert!(redacted.text.contains(&format!("[redacted: {kind}]")), "{}", redacted.text);
+    }
+}
+
+/// An escape or a colour is no letter of a word.
+#[test]
+fn what_only_looks_like_a_letter_hides_no_secret() {
+    let secret = format!("ghp_{}", alnum(36));
+    let edges =
+        ["", "\\n", "\\t", "\\u003d", "%3D", "token%3d", "\u{1b}[31m", "\u{1b}[0;32m", "=", "'", "ä", "x-"];
+    for edge in edges {
+        let redacted = redact(&format!("{edge}{secret}"));
+        assert_eq!(redacted.text, format!("{edge}[redacted: github-token]"), "{edge:?}");
+    }
+    // One that ends another word is none.
+    assert_eq!(redact(&format!("xghp_{}", alnum(36))).counts, Counts::new());
+}
+
+#[test]
+fn each_text_of_json_is_redacted_by_its_name_too() {
+    let redactor = Redactor::default();
+    let secret = format!("ghp_{}", alnum(36));
+    let mut value = serde_json::json!({
+        "a": [format!("line\n{secret}"), 1, null],
+        "db": { "password": "correct horse", "user": "app", "credential": "the account with uid 0, by the command line" },
+        "hash": hex(64),
+    });
+    let hash = value["hash"].clone();
+    redactor.json(&mut value);
+    assert_eq!(value["a"][0], "line\n[redacted: github-token]");
+    assert_eq!(value["db"]["password"], "[redacted: password]");
+    assert_eq!(value["db"]["user"], "app");
+    assert_eq!(value["db"]["credential"], "the account with uid 0, by the command line");
+    assert_eq!((&value["a"][1], &value["hash"]), (&1.into(), &hash));
+}
+
+#[test]
+fn a_configured_value_is_found_within_base64_of_more() {
+    let redactor = Redactor::default();
+    redactor.learn("kestrel-9");
+    for before in ["", "a", "ab", "user:", "\0user\0"] {
+        let encoded = STANDARD.encode(format!("{before}kestrel-9 and more"));
+        let redacted = redactor.redact(&format!("AUTH PLAIN {encoded}")).text;
+        assert!(redacted.contains("[redacted: configured-secret]"), "{before:?}: {redacted}");
     }
 }
 
@@ -196,6 +239,12 @@ fn what_is_no_secret_stays() {
         "MAC 00:1A:2B:3C:4D:5E, IPv6 2001:db8::ff00:42:8329",
         "cpu 93.4 %, load 4.60 2.43 2.29, mem 1.2Gi/2Gi",
         "etag: \"33a64df551425fcc55e4d42a148795d9f25f89d4\"",
+        "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/db-a1B2c3",
+        "password = os.environ[\"DB_PASSWORD\"]",
+        "password: !vault |",
+        "token = await getToken()",
+        "bypass=true compass=north passed=42",
+        "passwd: files systemd",
         "AKIA is how such a key begins",
         "systemd[1]: nginx.service: Main process exited, code=exited, status=1/FAILURE",
         "dial tcp 10.2.3.4:5432: connect: connection refused",
@@ -268,20 +317,54 @@ fn a_text_that_was_redacted_is_redacted_no_further() {
 
 #[test]
 fn every_expression_compiles() {
-    assert_eq!(RULES.all.len(), FORMATS.len() + CONTEXTS.len());
+    assert_eq!(RULES.all.len(), WHOLE.len() + FORMATS.len() + CONTEXTS.len());
     assert_eq!(RULES.set.len(), RULES.all.len());
 }
 
 /// The worst texts for expressions that backtrack, at the bound's length.
 #[test]
 fn a_hostile_text_takes_no_long_time() {
-    let texts = ["password", "a.a-a_", "-----BEGIN PRIVATE KEY-----", "eyJ", "http://a:", " ", "=", "token="];
+    let texts = [
+        "password",
+        "a.a-a_",
+        "-----BEGIN PRIVATE KEY-----",
+        "eyJ",
+        "http://a:",
+        " ",
+        "=",
+        "token=",
+        "ä",
+        "\\n",
+        "%3D",
+        "mysql ",
+        "sshpass -p",
+        "docker -p a ",
+        " -u a",
+        " -U a%",
+        "a:11:b:c:",
+        "name: token value ",
+        "set token ",
+        "echo a | ",
+        "<password>",
+        "login a password ",
+        "api key ",
+        "1234567890:AA",
+        "$2b$",
+        "key-",
+        "\u{1b}[0m",
+        "a1B2c3D4",
+        "ghp_ä",
+        "password is ",
+        "snmpwalk -A ",
+    ];
     for text in texts {
         let long = text.repeat((1 << 20) / text.len());
         let began = std::time::Instant::now();
         let redacted = redact(&long);
         let took = began.elapsed();
-        assert!(took < std::time::Duration::from_secs(20), "{text}: {took:?}");
+        println!("{took:>10.1?} for 1 MiB of {text:?}");
+        let most = if cfg!(debug_assertions) { 20 } else { 1 };
+        assert!(took < std::time::Duration::from_secs(most), "{text}: {took:?}");
         assert!(redacted.text.len() <= 4 * long.len());
     }
 }
