@@ -255,7 +255,7 @@ fn of_address(url: &str) -> Vec<String> {
 /// Of one that is a secret: its path is what a server might say back.
 fn of_hook(url: &str) -> Vec<String> {
     let Ok(url) = url::Url::parse(url) else { return Vec::new() };
-    let last = url.path_segments().and_then(|segments| segments.last()).unwrap_or_default();
+    let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
     vec![url.path().to_owned(), last.to_owned()]
 }
 
