@@ -255,6 +255,44 @@ fn an_approval_widens_by_what_it_names_and_no_more() {
     drop(gone);
 }
 
+#[test]
+fn an_approved_change_of_a_mode_changes_the_file_that_it_names_and_nothing_else() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = tempfile_dir("changed");
+    let (named, other) = (folder.join("named.log"), folder.join("other.log"));
+    for path in [&named, &other] {
+        std::fs::write(path, "a line\n").unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let gone = Gone(vec![named.clone(), other.clone()]);
+    let mode = |path: &std::path::Path| path.metadata().unwrap().mode() & 0o7777;
+    let times =
+        |path: &std::path::Path| (path.metadata().unwrap().ctime(), path.metadata().unwrap().ctime_nsec());
+    let before = times(&other);
+    let host = setup("{}").start();
+    let command = format!("chmod 640 {}", named.display());
+    host.store(&alert("a", &format!("RUN: {command}")));
+    let question = asked(&host);
+    assert_eq!(question["what"], command.as_str());
+    assert!(question["reason"].as_str().unwrap().contains("who may use them"), "{question:#}");
+    assert_eq!(mode(&named), 0o644, "it waits");
+    host.site.run(&["approve", question["id"].as_str().unwrap()]).well();
+    host.investigations_once_over(1);
+    let over = host.investigation("inv-1");
+    let outcome = &events(&over, "acted")[0]["outcome"];
+    assert_eq!((&outcome["status"], &outcome["exit_code"]), (&json!("ran"), &json!(0)), "{outcome:#}");
+    assert_eq!((mode(&named), mode(&other)), (0o640, 0o644));
+    // That a file runs as its owner, nobody can agree to.
+    host.store(&alert("b", &format!("RUN: chmod 4755 {}", named.display())));
+    host.site.run(&["approve", asked(&host)["id"].as_str().unwrap()]).well();
+    host.investigations_once_over(2);
+    let over = host.investigation("inv-2");
+    let outcome = &events(&over, "acted")[0]["outcome"];
+    assert!(outcome["output"].as_str().unwrap().contains("not permitted"), "{outcome:#}");
+    assert_eq!((mode(&named), times(&other)), (0o640, before));
+    drop(gone);
+}
+
 /// `v0=` and the HMAC that Slack's documentation describes, made by another program than the one that checks it.
 fn slack_signature(secret: &str, at: u64, body: &str) -> String {
     let mut openssl = Command::new("openssl");

@@ -12,14 +12,21 @@ const WASM: &str = "wasm32-wasip2";
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
 /// Servers that tests talk to, and programs that they use: the program, and Debian's package that has it.
-const SERVERS: [(&str, &str); 7] = [
+const SERVERS: [(&str, &str); 14] = [
     ("aiosmtpd", "python3-aiosmtpd"),
+    ("busybox", "busybox-static"),
+    ("dbus-daemon", "dbus"),
+    ("docker", "docker.io"),
+    ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("minisign", "minisign"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),
     ("openssl", "openssl"),
+    ("pkcheck", "polkitd"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("setfattr", "attr"),
+    ("systemctl", "systemd"),
 ];
 
 pub(crate) fn wasm_target() -> Result<()> {

@@ -589,8 +589,8 @@ async fn docker_is_read_and_nothing_else() {
 /// The real client, where it is installed.
 #[tokio::test]
 async fn dockers_own_client_reads_through_the_broker() {
-    if !["/usr/local/bin/docker", "/usr/bin/docker"].iter().any(|path| Path::new(path).exists()) {
-        return eprintln!("no docker client here: the broker is tested by curl");
+    if running::peers::require("docker", "docker.io").is_none() {
+        return;
     }
     let docker = FakeDocker::new();
     let sandbox = || json!({"docker": docker.path, "variables": {"DOCKER_HOST": format!("unix://{}", docker.path.display())}});
@@ -661,6 +661,235 @@ async fn an_approval_widens_by_what_it_names_alone() {
     let outcome =
         scratch.ground.run_with(&format!("rm {}", file.display()), json!({"widen": ["paths"]})).await;
     assert!(!file.exists() && beside.exists(), "{outcome:?}");
+}
+
+/// All of a file that `widen: [attributes]` is about.
+fn attributes(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let about = path.symlink_metadata().unwrap();
+    let times = (about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec());
+    format!("{:o} {} {} {times:?}", about.mode(), about.uid(), about.gid())
+}
+
+/// A script that tries every call that changes an attribute, by path and by what is open, and prints those that succeed.
+fn tampering(paths: &[String]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| format!("\"{path}\"")).collect();
+    let attempts = |calls: &[(&str, i64, &str)]| -> String {
+        let attempt = |(name, call, arguments): &(&str, i64, &str)| {
+            format!("print \"{name} $p\\n\" if syscall({call}, {arguments}) == 0; ")
+        };
+        calls.iter().map(attempt).collect()
+    };
+    let by_path = attempts(&[
+        ("setxattr", libc::SYS_setxattr, "\"$p\", $x, $x, 6, 0"),
+        ("lsetxattr", libc::SYS_lsetxattr, "\"$p\", $x, $x, 6, 0"),
+        ("removexattr", libc::SYS_removexattr, "\"$p\", $x"),
+        ("fchmodat", libc::SYS_fchmodat, "-100, \"$p\", 0777"),
+        ("fchmodat2", libc::SYS_fchmodat2, "-100, \"$p\", 0777, 0"),
+        ("fchownat", libc::SYS_fchownat, "-100, \"$p\", 1, 1, 0"),
+        ("fchownat-link", libc::SYS_fchownat, "-100, \"$p\", 1, 1, 0x100"),
+        ("utimensat", libc::SYS_utimensat, "-100, \"$p\", $t, 0"),
+    ]);
+    let by_file = attempts(&[
+        ("fchmod", libc::SYS_fchmod, "$fd, 0777"),
+        ("fchown", libc::SYS_fchown, "$fd, 1, 1"),
+        ("futimens", libc::SYS_utimensat, "$fd, 0, $t, 0"),
+        ("fsetxattr", libc::SYS_fsetxattr, "$fd, $x, $x, 6, 0"),
+        ("fchownat-open", libc::SYS_fchownat, "$fd, $e, 1, 1, 0x1000"),
+    ]);
+    // As a file, as a folder, and by O_PATH.
+    format!(
+        "my ($x, $e, $t) = (\"user.x\", \"\", pack(\"q4\", 1, 0, 1, 0)); for my $p ({}) {{ {by_path} \
+         for my $flags (0, 0200000, 010000000) {{ my $fd = syscall({}, -100, \"$p\", $flags); next if $fd < 0; {by_file} }} }} \
+         my ($p, $fd) = (\"the standard input\", 0); {by_file}",
+        paths.join(", "),
+        libc::SYS_openat,
+    )
+}
+
+#[tokio::test]
+async fn attributes_are_changed_of_what_is_named_and_of_nothing_else() {
+    let (scratch, outside) = (Scratch::new(), tempfile::tempdir().unwrap());
+    for folder in ["folder", "folder/inside", "folder/deeper"] {
+        std::fs::create_dir(scratch.path(folder)).unwrap();
+    }
+    let named = scratch.write("named", "content");
+    let (sibling, inner) = (scratch.write("sibling", "content"), scratch.write("folder/inside/file", ""));
+    std::os::unix::fs::symlink(&sibling, scratch.path("link")).unwrap();
+    std::fs::hard_link(&sibling, scratch.path("folder/second-name")).unwrap();
+    let at = |path: &Path| path.display().to_string();
+    let watched = [
+        sibling.clone(),
+        scratch.folder.path().to_owned(),
+        scratch.path("folder"),
+        scratch.path("folder/second-name"),
+        scratch.path("link"),
+        inner.clone(),
+        outside.path().to_owned(),
+        "/etc/passwd".into(),
+        "/usr/bin/true".into(),
+    ];
+    let mut others: Vec<String> = watched.iter().map(|path| at(path)).collect();
+    others.extend(
+        ["/", "/etc", "/usr/bin", "/tmp", "/dev", "/dev/null", "/dev/fd/0", "/proc", "/sys"]
+            .map(str::to_owned),
+    );
+    others.push(format!("{}/../sibling", named.display()));
+    others.push(format!("{}/../sibling", scratch.path("folder").display()));
+    for process in ["self", "1", &std::process::id().to_string()] {
+        others.push(format!("/proc/{process}/root{}", sibling.display()));
+    }
+    let state = || watched.iter().map(|path| attributes(path)).collect::<Vec<_>>();
+    let tamper = async |with: &[String], words: &str| {
+        let command = format!("perl -e '{}' {words}", tampering(with));
+        scratch.ground.run_with(&command, json!({"widen": ["attributes"]})).await
+    };
+    let before = state();
+    for path in [&named, &scratch.path("folder/deeper")] {
+        let outcome = tamper(&others, &at(path)).await;
+        assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{outcome:?}");
+    }
+    assert_eq!(before, state());
+    // The same calls succeed on what is named: a file, and a folder without what is in it.
+    let outcome = tamper(&[at(&named)], &at(&named)).await;
+    assert_eq!(outcome.output.lines().count(), 8 + 5 + 1, "{outcome:?}");
+    let before = (attributes(&inner), attributes(&named), attributes(&sibling));
+    let folder = at(&scratch.path("folder"));
+    let tried = [folder.clone(), at(&inner), at(&scratch.path("folder/second-name")), at(&named)];
+    let outcome = tamper(&tried, &folder).await;
+    assert_eq!(outcome.output.lines().count(), 8 + 2 * 5 + 1, "{outcome:?}");
+    assert!(outcome.output.lines().all(|line| line.ends_with(&folder)), "{outcome:?}");
+    assert_eq!(before, (attributes(&inner), attributes(&named), attributes(&sibling)));
+}
+
+#[tokio::test]
+async fn modes_owners_and_times_are_changed_by_their_own_programs() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    // A stranger's file, in a folder that is closed to root without its capabilities.
+    std::fs::create_dir_all(scratch.path("home/tree/deep")).unwrap();
+    let file = scratch.write("home/file", "content");
+    let deep = scratch.write("home/tree/deep/file", "content");
+    for path in ["home", "home/file", "home/tree", "home/tree/deep", "home/tree/deep/file"] {
+        std::os::unix::fs::chown(scratch.path(path), Some(1234), Some(1234)).unwrap();
+    }
+    std::fs::set_permissions(scratch.path("home"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
+    let attributes = || json!({"widen": ["attributes"]});
+    let at = file.display();
+    let run = async |command: &str| scratch.ground.run_with(command, attributes()).await;
+    let about = |path: &Path| path.metadata().unwrap();
+    // Without it, as ever.
+    let outcome = scratch.ground.run(&format!("chmod 640 {at}")).await;
+    assert!(outcome.exit_code == Some(1) && about(&file).mode() & 0o7777 == 0o644, "{outcome:?}");
+    for command in [
+        format!("chmod 640 {at}"),
+        format!("chown daemon {at}"),
+        format!("chgrp 4321 {at}"),
+        format!("touch -d 2001-01-01T00:00:00Z {at}"),
+        format!("chmod -R u=rwX,go= {}", scratch.path("home/tree").display()),
+    ] {
+        let outcome = run(&command).await;
+        assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{command}: {outcome:?}");
+    }
+    let changed = about(&file);
+    assert_eq!(
+        (changed.mode() & 0o7777, changed.uid(), changed.gid(), changed.mtime()),
+        (0o640, 1, 4321, 978_307_200)
+    );
+    assert_eq!((about(&deep).mode() & 0o7777, about(&deep).uid()), (0o600, 1234));
+    // root's own, since it takes a right to write.
+    let mine = scratch.write("mine", "");
+    let outcome = run(&format!("setfattr -n user.note -v seen {}", mine.display())).await;
+    assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{outcome:?}");
+    let listed =
+        Command::new("getfattr").args(["-n", "user.note", "--only-values"]).arg(&mine).output().unwrap();
+    assert_eq!(listed.stdout, b"seen");
+    // And as another user.
+    let mut other = Ground { allowed: scratch.ground.allowed.clone(), ..Ground::default() };
+    other.options.user = Some(User { uid: 65534, gid: 65534 });
+    let outcome = other.run_with(&format!("chmod 604 {at}"), attributes()).await;
+    assert_eq!((outcome.exit_code, about(&file).mode() & 0o7777), (Some(0), 0o604), "{outcome:?}");
+
+    // Nobody can give a file its owner's rights, nor a capability, nor a label of the kernel's.
+    let mine = mine.display();
+    for command in [
+        format!("chmod 4755 {mine}"),
+        format!("chmod u+s {mine}"),
+        format!("chmod 2755 {mine}"),
+        format!("perl -e 'exit(syscall({}, 0, 04755) == 0 ? 0 : 1)' {mine}", libc::SYS_fchmod),
+        format!("perl -e 'exit(syscall(452, -100, my $p = \"{mine}\", 02755, 0) == 0 ? 0 : 1)' {mine}"),
+        format!("setfattr -n security.capability -v 0x0000000200000020000000000000000000000000 {mine}"),
+        format!("setfattr -n trusted.x -v x {mine}"),
+    ] {
+        let outcome = run(&command).await;
+        assert!(outcome.exit_code.is_some_and(|code| code != 0), "{command}: {outcome:?}");
+    }
+    assert_eq!(scratch.path("mine").metadata().unwrap().mode() & 0o6000, 0);
+    let status = format!(
+        "perl -e 'syscall({}, my $h = pack(\"LL\", 0x20080522, 0), my $d = \"\\0\" x 24); print join \" \", unpack(\"L6\", $d)' {mine}",
+        libc::SYS_capget
+    );
+    // CAP_CHOWN and CAP_FOWNER, effective, permitted and to be inherited.
+    assert_eq!(run(&status).await.output, "9 9 9 0 0 0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_named_for_a_change_says_so() {
+    let scratch = Scratch::new();
+    let named = scratch.write("named", "");
+    std::fs::create_dir(scratch.path("folder")).unwrap();
+    std::os::unix::fs::symlink(&named, scratch.path("link")).unwrap();
+    std::os::unix::fs::symlink("/etc", scratch.path("way")).unwrap();
+    let run = async |words: &str| {
+        scratch.ground.run_with(&format!("chmod {words}"), json!({"widen": ["attributes"]})).await
+    };
+    let before = (attributes(&named), attributes(Path::new("/etc/hosts")));
+    for (words, status, why) in [
+        (format!("600 {}", scratch.path("link").display()), OutcomeStatus::Failed, "name where it leads"),
+        (
+            format!("600 {}/hosts", scratch.path("way").display()),
+            OutcomeStatus::Failed,
+            "name where it leads",
+        ),
+        (format!("600 {}", scratch.path("none").display()), OutcomeStatus::Ran, "No such file"),
+        ("600 /proc/1/oom_adj".to_owned(), OutcomeStatus::Failed, "isn't changed by its attributes"),
+        // What these would do is nothing, if they were let.
+        ("-R u+r /dev".to_owned(), OutcomeStatus::Failed, "another file system is mounted in it"),
+        ("u+r /".to_owned(), OutcomeStatus::Ran, "Operation not permitted"),
+    ] {
+        let outcome = run(&words).await;
+        assert_eq!(outcome.status, status, "{words}: {outcome:?}");
+        assert!(outcome.exit_code != Some(0) && outcome.output.contains(why), "{words}: {outcome:?}");
+    }
+    assert_eq!(before, (attributes(&named), attributes(Path::new("/etc/hosts"))));
+    for number in 0..5000 {
+        std::fs::write(scratch.path(&format!("folder/{number}")), "").unwrap();
+    }
+    let outcome = run(&format!("700 {}", scratch.path("folder").display())).await;
+    assert!(
+        outcome.status == OutcomeStatus::Failed && outcome.output.contains("more than 4096 entries"),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_may_be_written_is_not_made_a_setuid_one() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    let made = scratch.path("made");
+    for (call, arguments) in
+        [(libc::SYS_openat, "-100, my $p = \"PATH\", 0100, "), (85, "my $p = \"PATH\", ")]
+    {
+        let arguments = arguments.replace("PATH", &made.display().to_string());
+        for (mode, is_made) in [("04755", false), ("02755", false), ("0755", true)] {
+            let command = format!("perl -e 'syscall({call}, {arguments}{mode})' {}", made.display());
+            let outcome = scratch.ground.run_with(&command, json!({"widen": ["paths"]})).await;
+            assert_eq!(made.exists(), is_made, "{command}: {outcome:?}");
+        }
+        assert_eq!(made.metadata().unwrap().mode() & 0o7777, 0o755);
+        std::fs::remove_file(&made).unwrap();
+    }
 }
 
 #[tokio::test]

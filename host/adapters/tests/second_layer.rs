@@ -183,6 +183,39 @@ const COMMANDS: &[(&str, bool)] = &[
     ("diff /etc/shadow /dev/null", true),
 ];
 
+/// What somebody agreed to, and beneath which path it may change attributes. The first word that is a path is what is named.
+const AGREED: &[(&str, &str)] = &[
+    ("chmod 600 /var/log/victim.log", "/var/log/victim.log"),
+    ("chown 65534:65534 /etc/motd", "/etc/motd"),
+    ("touch -d 2001-01-01 /var/log/victim.log", "/var/log/victim.log"),
+    ("chmod -R 700 /etc/app", "/etc/app"),
+    ("chmod 700 /etc/app", "/etc/app"),
+    ("sh -c 'chmod 600 /etc/app/tls.key' /etc/app", ""),
+    (
+        "sh -c 'chmod -R 777 /etc /usr/share /var; chmod 600 /var/log/victim.log' /var/log/victim.log",
+        "/var/log/victim.log",
+    ),
+    ("sh -c 'chown -R 65534 /etc /var /home /root' /var/log/victim.log", ""),
+    ("sh -c 'touch /etc/passwd /run/new /home/user/.env' /var/log/victim.log", ""),
+    ("sh -c 'for p in /proc/[0-9]*/root /proc/self/cwd; do chmod 777 $p/etc/passwd; done' /etc/motd", ""),
+    ("sh -c 'mount -o remount,rw /etc/passwd; chmod 777 /etc/passwd' /etc/motd", ""),
+    ("sh -c 'mount --bind /etc/motd /etc/passwd; chmod 777 /etc/passwd' /etc/motd", ""),
+    ("sh -c 'umount /etc/app/tls.key; chmod 777 /etc/app/tls.key' /etc/app", ""),
+    ("sh -c 'unshare -Urm chmod 777 /etc/passwd' /etc/motd", ""),
+    (
+        "sh -c 'echo x > /etc/motd; rm /etc/motd; mv /etc/motd /etc/m; ln /etc/motd /etc/n; cat /etc/shadow' /etc/motd",
+        "",
+    ),
+    ("sh -c 'chmod 4755 /usr/local/bin/tool; chmod u+s,g+s /usr/local/bin/tool' /usr/local/bin/tool", ""),
+];
+
+#[test]
+fn what_was_agreed_to_is_changed_and_nothing_beside_it() {
+    let output = throwaway("agreed");
+    let wrong: Vec<_> = output.lines().filter(|line| line.starts_with("WRONG")).collect();
+    assert!(wrong.is_empty() && count(&output, "right ") == AGREED.len(), "{wrong:#?} {output}");
+}
+
 #[test]
 fn nothing_changes() {
     let output = throwaway("sandboxed");
@@ -264,6 +297,23 @@ fn orchestrate() {
             }
             println!("absent {absent}");
         }
+        "agreed" => {
+            let held = json!({"widen": ["attributes"]}).to_string();
+            for (command, path) in AGREED {
+                let root = Root::new();
+                let (changes, said) = root.changes(command, &|inner| inner.env("THROWAWAY_SANDBOX", &held));
+                let permitted = format!("/upper{path}");
+                let ran = said.contains("Outcome {") && !said.contains("its sandbox failed");
+                let there = |change: &String| change.contains(&permitted);
+                let right = ran
+                    && if path.is_empty() {
+                        changes.is_empty()
+                    } else {
+                        !changes.is_empty() && changes.iter().all(there)
+                    };
+                println!("{} {command}: {changes:?} {said}", if right { "right" } else { "WRONG" });
+            }
+        }
         "foreign" => {
             let root = Root::new();
             let source = "#include <stdio.h>\nint main(void) { int own; __asm__ volatile(\"int $0x80\" : \"=a\"(own) : \"a\"(20)); \
@@ -317,6 +367,15 @@ struct Root {
     contacts: Arc<AtomicUsize>,
 }
 
+/// What this test is made of.
+fn own() -> [PathBuf; 2] {
+    [std::env::current_exe().unwrap(), running::LAUNCHER.into()]
+}
+
+fn root_of(stage: &Path, path: &Path) -> PathBuf {
+    stage.join("root").join(path.strip_prefix("/").unwrap())
+}
+
 fn must(program: &str, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).status().unwrap();
     assert!(status.success(), "{program} {arguments:?}");
@@ -365,6 +424,15 @@ impl Root {
         for folder in ["dev", "run", "tmp", "home"] {
             must("mount", &["-t", "tmpfs", "tmpfs", &format!("/mnt/root/{folder}")]);
         }
+        // Wherever the tests were built: what was just mounted may hide it.
+        for program in own() {
+            let there = root_of(&stage, &program);
+            fs::create_dir_all(there.parent().unwrap()).unwrap();
+            if !there.exists() {
+                fs::write(&there, "").unwrap();
+            }
+            must("mount", &["--bind", program.to_str().unwrap(), there.to_str().unwrap()]);
+        }
         for (name, minor) in [("null", "3"), ("zero", "5"), ("random", "8"), ("urandom", "9")] {
             must("mknod", &["-m", "666", &format!("/mnt/root/dev/{name}"), "c", "1", minor]);
         }
@@ -395,6 +463,7 @@ impl Root {
             ("root/.ssh/id_ed25519", &secret),
             ("home/user/.env", &secret),
             ("var/log/victim.log", "a line\n"),
+            ("usr/local/bin/tool", "a program"),
         ] {
             fs::write(self.at(path), content).unwrap();
         }
@@ -419,7 +488,7 @@ impl Root {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.stage.join("root").join(path)
+        root_of(&self.stage, &Path::new("/").join(path))
     }
 
     /// Runs one command, and gives what it said.
@@ -438,6 +507,16 @@ impl Root {
 
     /// Runs one command, says what it changed, and whether it did.
     fn compare(&self, command: &str, how: &dyn Fn(&mut Command) -> &mut Command) -> (bool, String) {
+        let (mut changes, said) = self.changes(command, how);
+        changes.truncate(4);
+        if !changes.is_empty() {
+            println!("CHANGED by {command}: {changes:?}: {}", said.chars().take(600).collect::<String>());
+        }
+        (!changes.is_empty(), said)
+    }
+
+    /// Runs one command, and gives what it changed and said.
+    fn changes(&self, command: &str, how: &dyn Fn(&mut Command) -> &mut Command) -> (Vec<String>, String) {
         let before = self.state();
         let said = self.run(command, how);
         let after = self.state();
@@ -454,21 +533,21 @@ impl Root {
         if said.contains(CANARY) {
             changes.push("a secret came out".to_owned());
         }
-        changes.truncate(4);
-        if !changes.is_empty() {
-            println!("CHANGED by {command}: {changes:?}: {}", said.chars().take(600).collect::<String>());
-        }
-        (!changes.is_empty(), said)
+        (changes, said)
     }
 
     /// Everything that a command could change, each with what it is like.
     fn state(&self) -> BTreeMap<String, String> {
-        let mut state = BTreeMap::new();
+        let (mut state, own) = (BTreeMap::new(), own().map(|program| root_of(&self.stage, &program)));
         for folder in ["upper", "root/dev", "root/run", "root/tmp", "root/home"] {
-            walk(&self.stage.join(folder), &mut state);
+            walk(&self.stage.join(folder), &own, &mut state);
         }
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        state.insert("mounts".to_owned(), read("/proc/self/mountinfo"));
+        // Those of the throwaway root: what others unmount elsewhere, the kernel takes away here, too.
+        let mounts = read("/proc/self/mountinfo");
+        let mounts =
+            mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at.starts_with("/mnt")));
+        state.insert("mounts".to_owned(), mounts.collect::<Vec<_>>().join("\n"));
         state.insert("hostname".to_owned(), read("/proc/sys/kernel/hostname"));
         for table in ["route", "fib_trie", "if_inet6", "tcp", "udp"] {
             // Closing connections come and go.
@@ -505,7 +584,10 @@ impl Drop for Root {
     }
 }
 
-fn walk(folder: &Path, state: &mut BTreeMap<String, String>) {
+fn walk(folder: &Path, without: &[PathBuf], state: &mut BTreeMap<String, String>) {
+    if without.iter().any(|path| path == folder) {
+        return;
+    }
     let Ok(about) = folder.symlink_metadata() else { return };
     let mut content = String::new();
     if about.is_file() {
@@ -533,7 +615,7 @@ fn walk(folder: &Path, state: &mut BTreeMap<String, String>) {
     state.insert(folder.display().to_string(), like);
     if about.is_dir() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            walk(&entry.path(), state);
+            walk(&entry.path(), without, state);
         }
     }
 }

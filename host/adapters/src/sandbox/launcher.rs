@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -24,8 +24,8 @@ use super::broker::{self, Service};
 use super::order::{ErrorsGo, Features, Order, Pipeline, Program, Report, User};
 use super::restrict::{self, Step};
 use super::syscalls::Filters;
-use super::view::{self, Peer};
-use watchkeeper_domain::gate::{Profile, Reach};
+use super::view::{self, Changeable, Peer};
+use watchkeeper_domain::gate::{Profile, Reach, Widen};
 
 /// The launcher could not do what it was told; the report says why.
 pub const FAILED: u8 = 125;
@@ -62,6 +62,8 @@ fn prepare() -> Step<Order> {
     rustix::process::set_child_subreaper(Some(own))
         .map_err(|error| format!("to inherit orphans: {error}"))?;
     close_fds::set_fds_cloexec(3, &[]);
+    // Another user has to find its way through a view that root makes.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut line = String::new();
     let read = io::stdin().lock().take(MAX_ORDER).read_line(&mut line);
     read.map_err(|error| format!("the order can't be read: {error}"))?;
@@ -101,24 +103,20 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Step {
 
 /// Starts every program of the pipeline, each reading what the one before writes.
 fn start_all(order: &Pipeline, services: &Sender<Service>) -> Step<Vec<Pid>> {
-    let nothing = restrict::nothing()?;
     let mut started = Vec::new();
     let mut input: Option<PipeReader> = None;
     for (number, program) in order.programs.iter().enumerate() {
         let is_last = number + 1 == order.programs.len();
-        let ends = Ends::new(program, input.take(), is_last, &nothing);
-        let (ends, next) = ends.map_err(|error| format!("{}: no pipe: {error}", program.argv[0]))?;
-        input = next;
+        let read = input.take();
         // On a thread that ends with it: what it gave up is gone for good.
-        let pid = std::thread::scope(|scope| {
-            let starting = scope.spawn(|| start(order, program, ends, services));
+        let begun = std::thread::scope(|scope| {
+            let starting = scope.spawn(|| start(order, program, read, is_last, services));
             starting.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))
         });
-        started.push(
-            pid.map_err(|why| {
-                format!("{}: not started, since its sandbox failed at {why}", program.argv[0])
-            })?,
-        );
+        let (pid, next) = begun
+            .map_err(|why| format!("{}: not started, since its sandbox failed at {why}", program.argv[0]))?;
+        started.push(pid);
+        input = next;
     }
     Ok(started)
 }
@@ -157,10 +155,20 @@ impl Ends {
     }
 }
 
-/// Gives up, in this order, all that the profile doesn't name; then starts the program.
-fn start(order: &Pipeline, program: &Program, ends: Ends, services: &Sender<Service>) -> Step<Pid> {
+/// Gives up, in this order, all that the profile doesn't name; then starts the program. Gives what it writes, for the next.
+fn start(
+    order: &Pipeline,
+    program: &Program,
+    input: Option<PipeReader>,
+    is_last: bool,
+    services: &Sender<Service>,
+) -> Step<(Pid, Option<PipeReader>)> {
     let profile = &program.profile;
+    changeable(profile)?;
     peer(order, profile, services)?;
+    // Opened in the program's own view, of which the mode and owner of /dev/null, too, may be none of its own to change.
+    let ends = Ends::new(program, input, is_last, &restrict::nothing()?);
+    let (ends, next) = ends.map_err(|error| format!("its pipe: {error}"))?;
     let scoped = holds_signals();
     let filters = Filters::new(profile, scoped).map_err(|error| format!("seccomp: {error}"))?;
     let rules = restrict::landlock(order, profile)?;
@@ -178,7 +186,26 @@ fn start(order: &Pipeline, program: &Program, ends: Ends, services: &Sender<Serv
     command.arg0(&program.argv[0]).args(&program.argv[1..]).env_clear().envs(variables).current_dir("/");
     command.stdin(ends.input).stdout(ends.output).stderr(ends.errors);
     let child = command.spawn().map_err(|error| format!("its own start: {error}"))?;
-    Pid::from_raw(child.id() as i32).ok_or_else(|| "it has no process id".to_owned())
+    let pid = Pid::from_raw(child.id() as i32).ok_or_else(|| "it has no process id".to_owned())?;
+    Ok((pid, next))
+}
+
+/// Puts everything out of reach but what it may change the attributes of.
+fn changeable(profile: &Profile) -> Step {
+    let named = profile.widen.iter().filter_map(|widen| match widen {
+        Widen::Attributes { path, beneath } => Some(Changeable { path: Path::new(path), beneath: *beneath }),
+        Widen::Read { .. } | Widen::Write { .. } | Widen::Signal { .. } => None,
+    });
+    let named: Vec<Changeable> = named.collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    view::with_changeable(&named, restrict::always()).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("a view of its own, which takes a host that runs as root: {error}")
+        }
+        _ => format!("what it may change: {error}"),
+    })
 }
 
 /// Puts the one peer in reach, and the others out of it.
@@ -366,7 +393,7 @@ fn probe() -> Features {
         }
     }
     let some: [(&str, &(dyn Fn() -> Step + Sync)); 2] = [
-        ("`socket` and `docker`", &|| {
+        ("`socket`, `docker` and `widen: [attributes]`", &|| {
             let shown = view::unshare(rustix::thread::UnshareFlags::NEWNS);
             shown.map_err(|error| format!("no view of its own: {error}"))
         }),

@@ -4,7 +4,7 @@
 //! left out, and no other.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -16,6 +16,7 @@ use rustix::thread::CapabilitySet;
 use watchkeeper_domain::gate::{Profile, Reach, Widen};
 
 use super::order::{Limits, Pipeline, User};
+use super::view::open_named;
 
 /// What every kernel that we run on without being told to accept less has: files, truncation, device controls, TCP ports,
 /// abstract sockets and signals. Linux 6.12.
@@ -69,6 +70,11 @@ const READ: [&str; 24] = [
     "/run/systemd/units",
     "/var/lib/systemd/catalog",
 ];
+
+/// What every program has.
+pub(super) fn always() -> impl Iterator<Item = &'static str> {
+    RUN.into_iter().chain(READ).chain(["/dev/null"])
+}
 
 /// Folders of which only names are looked at.
 const LIST: [&str; 1] = ["/dev"];
@@ -162,6 +168,11 @@ fn try_landlock(order: &Pipeline, profile: &Profile) -> Result<RulesetCreated, l
                 rules = permit_named(rules, Path::new(path))?;
                 continue;
             }
+            Widen::Attributes { path, beneath: true } => {
+                rules = permit(rules, Path::new(path), AccessFs::ReadDir.into())?;
+                continue;
+            }
+            Widen::Attributes { beneath: false, .. } => continue,
             Widen::Write { path } => Path::new(path),
         };
         if path.is_dir() {
@@ -187,15 +198,11 @@ fn try_landlock(order: &Pipeline, profile: &Profile) -> Result<RulesetCreated, l
     }
 }
 
-/// What a person saw is a path; where a link leads is another. Of a folder, names alone: what is in it may be secret.
+/// What a person saw. Of a folder, names alone: what is in it may be secret.
 fn permit_named(rules: RulesetCreated, path: &Path) -> Result<RulesetCreated, landlock::RulesetError> {
-    let Ok(opened) = PathFd::new(path) else { return Ok(rules) };
-    let real = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd()));
-    if real.is_ok_and(|real| real == path) {
-        let access = if is_folder(&opened) { AccessFs::ReadDir } else { AccessFs::ReadFile };
-        return rules.add_rule(PathBeneath::new(opened, access));
-    }
-    Ok(rules)
+    let Ok(opened) = open_named(path) else { return Ok(rules) };
+    let access = if is_folder(&opened) { AccessFs::ReadDir } else { AccessFs::ReadFile };
+    rules.add_rule(PathBeneath::new(opened, access))
 }
 
 fn writing(folders: bool) -> BitFlags<AccessFs> {
@@ -203,9 +210,8 @@ fn writing(folders: bool) -> BitFlags<AccessFs> {
     if folders { files | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::MakeSym } else { files }
 }
 
-fn is_folder(opened: &PathFd) -> bool {
-    rustix::fs::fstat(opened.as_fd())
-        .is_ok_and(|about| rustix::fs::FileType::from_raw_mode(about.st_mode).is_dir())
+fn is_folder(opened: &impl AsFd) -> bool {
+    rustix::fs::fstat(opened).is_ok_and(|about| rustix::fs::FileType::from_raw_mode(about.st_mode).is_dir())
 }
 
 /// Groups and user, if this process may change them.
@@ -229,12 +235,27 @@ pub(super) fn identity(user: Option<User>, groups: &[u32], keeps: CapabilitySet)
     step("its user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
-/// What a profile needs: to signal another user's process, to read the kernel's messages.
+/// What a profile needs: to signal another user's process, to read the kernel's messages, to change the attributes of another
+/// user's file.
 pub(super) fn kept(profile: &Profile) -> CapabilitySet {
-    let signals = profile.widen.iter().any(|widen| matches!(widen, Widen::Signal { .. }));
-    let kill = if signals { CapabilitySet::KILL } else { CapabilitySet::empty() };
-    let log = if profile.kernel_log { CapabilitySet::SYSLOG } else { CapabilitySet::empty() };
-    kill | log
+    let mut kept = CapabilitySet::empty();
+    if profile.kernel_log {
+        kept |= CapabilitySet::SYSLOG;
+    }
+    for widen in &profile.widen {
+        match widen {
+            Widen::Signal { .. } => kept |= CapabilitySet::KILL,
+            Widen::Attributes { beneath, .. } => {
+                kept |= CapabilitySet::FOWNER | CapabilitySet::CHOWN;
+                if *beneath {
+                    // To go through another user's folders.
+                    kept |= CapabilitySet::DAC_READ_SEARCH;
+                }
+            }
+            Widen::Read { .. } | Widen::Write { .. } => {}
+        }
+    }
+    kept
 }
 
 /// Every set loses every capability that isn't kept.

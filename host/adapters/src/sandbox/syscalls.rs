@@ -2,7 +2,8 @@
 //!
 //! Landlock knows files, TCP ports, abstract sockets and signals. All else that could change something beyond the program
 //! itself (modes, owners, attributes, times of files; mounts, name spaces, clocks, keys, modules, other processes' memory and
-//! priority, shared memory, queues) is not in the list. A call that isn't fails with EPERM; one by which libraries only try
+//! priority, shared memory, queues) is not in the list. Modes, owners, attributes and times are for a program in whose view
+//! nothing can be changed but what was named. A call that isn't fails with EPERM; one by which libraries only try
 //! whether the kernel is new enough, and whose arguments can't be looked at, with ENOSYS. Calls by another architecture's
 //! numbers end the process.
 
@@ -220,10 +221,38 @@ const WRITING_HERE: &[i64] = &[
     libc::SYS_link,
     libc::SYS_symlink,
     libc::SYS_mkdir,
-    libc::SYS_creat,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const WRITING_HERE: &[i64] = &[libc::SYS_renameat2];
+
+/// What a program needs besides that may change files' owners, times and extended attributes; its view says whose.
+const CHANGING: &[i64] = &[
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+];
+#[cfg(target_arch = "x86_64")]
+const CHANGING_HERE: &[i64] =
+    &[libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat];
+#[cfg(not(target_arch = "x86_64"))]
+const CHANGING_HERE: &[i64] = &[];
+
+/// And their modes, each with the argument that is the mode.
+const CHANGING_MODES: &[(i64, u8)] =
+    &[(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (libc::SYS_fchmodat2, 2)];
+#[cfg(target_arch = "x86_64")]
+const CHANGING_MODES_HERE: &[(i64, u8)] = &[(libc::SYS_chmod, 1)];
+#[cfg(not(target_arch = "x86_64"))]
+const CHANGING_MODES_HERE: &[(i64, u8)] = &[];
+
+/// To run as a file's owner or group: no program gives that to a file, whoever agreed.
+const SET_ID: u64 = 0o6000;
 
 /// What a program needs that may open a socket.
 const TALKING: &[i64] = &[
@@ -322,6 +351,11 @@ fn allowed(profile: &Profile, scoped: bool) -> Result<Rules, seccompiler::Error>
         always(WRITING);
         always(WRITING_HERE);
     }
+    let changes = profile.widen.iter().any(|widen| matches!(widen, Widen::Attributes { .. }));
+    if changes {
+        always(CHANGING);
+        always(CHANGING_HERE);
+    }
     let talks = profile.reach != Reach::Nothing;
     if talks {
         always(TALKING);
@@ -331,7 +365,7 @@ fn allowed(profile: &Profile, scoped: bool) -> Result<Rules, seccompiler::Error>
         .iter()
         .filter_map(|widen| match widen {
             Widen::Signal { process } => Some(*process),
-            Widen::Read { .. } | Widen::Write { .. } => None,
+            Widen::Read { .. } | Widen::Write { .. } | Widen::Attributes { .. } => None,
         })
         .collect();
     if signalled.is_empty() && scoped {
@@ -347,6 +381,25 @@ fn allowed(profile: &Profile, scoped: bool) -> Result<Rules, seccompiler::Error>
     if !signalled.is_empty() {
         let named = signalled.iter().map(|process| Ok(vec![is(0, *process as u32 as u64)?]));
         when(libc::SYS_kill, named.collect::<Result<_, seccompiler::Error>>()?)?;
+    }
+    if changes {
+        for (call, mode) in CHANGING_MODES.iter().chain(CHANGING_MODES_HERE) {
+            when(*call, vec![vec![masked(*mode, SET_ID, 0)?]])?;
+        }
+    }
+    if writes {
+        // Where nothing is created there need be no mode.
+        let creates = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u64;
+        let open = |flags| {
+            let modes = vec![vec![masked(flags, creates, 0)?], vec![masked(flags + 1, SET_ID, 0)?]];
+            Ok::<_, seccompiler::Error>(modes)
+        };
+        when(libc::SYS_openat, open(2)?)?;
+        #[cfg(target_arch = "x86_64")]
+        {
+            when(libc::SYS_open, open(1)?)?;
+            when(libc::SYS_creat, vec![vec![masked(1, SET_ID, 0)?]])?;
+        }
     }
     when(libc::SYS_clone, vec![vec![masked(0, NOT_CLONED, 0)?]])?;
     when(libc::SYS_prlimit64, vec![vec![is(0, 0)?]])?;

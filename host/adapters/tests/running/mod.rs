@@ -2,6 +2,10 @@
 //! sandbox alone.
 #![allow(dead_code, reason = "each test uses its part")]
 
+/// Programs of others that a test needs, as the tests of the whole host say it.
+#[path = "../../../../tests/src/peers.rs"]
+pub mod peers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,6 +43,22 @@ pub fn allowing(command: &str, sandbox: &Value, allowed_directories: &[String], 
         .collect();
     let policy = json!({"allowed_directories": allowed_directories, "denied_files": denied, "rules": rules});
     serde_json::from_value(policy).unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+/// As a person lets it through, who was shown it.
+pub fn agreed(command: &str, sandbox: &Value, allowed_directories: &[String]) -> (Policy, ApprovedCall) {
+    let policy = || -> Policy {
+        let programs: Vec<String> =
+            Plan::parse(command).unwrap().commands().map(|part| part.program().to_owned()).collect();
+        let rules = json!([{"name": "asks", "programs": programs, "verdict": "ask", "justification": "a test",
+            "sandbox": sandbox, "match": [command]}]);
+        let policy = json!({"allowed_directories": allowed_directories, "denied_files": [], "rules": rules});
+        serde_json::from_value(policy).unwrap_or_else(|error| panic!("{command}: {error}"))
+    };
+    let call = Call { tool: BASH.to_owned(), input: json!({ "command": command }), purpose: String::new() };
+    let gate = Gate::new(policy());
+    let question = gate.question(&call).unwrap();
+    (policy(), gate.by_approval(&call, &question.hash).unwrap())
 }
 
 pub fn approved(policy: Policy, command: &str) -> ApprovedCall {
@@ -79,10 +99,19 @@ impl Ground {
     /// Runs a command whose programs have this `sandbox:`.
     pub async fn run_with(&self, command: &str, sandbox: Value) -> Outcome {
         let policy = || allowing(command, &sandbox, &self.allowed, &self.denied);
+        self.run_call(&policy(), approved(policy(), command)).await
+    }
+
+    /// Runs a command that a person agreed to, with this `sandbox:`.
+    pub async fn run_agreed(&self, command: &str, sandbox: Value) -> Outcome {
+        let (policy, call) = agreed(command, &sandbox, &self.allowed);
+        self.run_call(&policy, call).await
+    }
+
+    async fn run_call(&self, policy: &Policy, call: ApprovedCall) -> Outcome {
         let launcher = std::path::Path::new(LAUNCHER);
-        let held = Sandbox::with_launcher(launcher, policy().files().clone(), self.options.clone());
-        let held = Arc::new(held.expect("the launcher is there"));
-        Bash::new(self.limits, held).run(approved(policy(), command)).await
+        let held = Sandbox::with_launcher(launcher, policy.files().clone(), self.options.clone());
+        Bash::new(self.limits, Arc::new(held.expect("the launcher is there"))).run(call).await
     }
 
     pub async fn run(&self, command: &str) -> Outcome {
@@ -92,6 +121,24 @@ impl Ground {
 
 pub async fn run(command: &str) -> Outcome {
     Ground::default().run(command).await
+}
+
+/// Removes the control groups of this name, in each hierarchy that there is, once their last process is gone.
+pub fn remove_groups(name: &str) {
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(top).into_iter().flatten().flatten().map(|entry| entry.path());
+    for group in below.chain([top.to_owned()]).map(|hierarchy| hierarchy.join(name)) {
+        for _ in 0..100 {
+            if !group.exists() {
+                break;
+            }
+            // The deepest first.
+            let mut find = std::process::Command::new("find");
+            find.arg(&group).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
+            let _ = find.stderr(std::process::Stdio::null()).status();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
 }
 
 /// Whether a process that isn't dead has this word on its command line.

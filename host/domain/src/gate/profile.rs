@@ -57,6 +57,8 @@ pub enum Widen {
     Write { path: String },
     /// To send a signal to this one process.
     Signal { process: i32 },
+    /// To change mode, owner, times and extended attributes of this file or folder, and of all `beneath`.
+    Attributes { path: String, beneath: bool },
 }
 
 impl Profile {
@@ -92,6 +94,8 @@ enum Named {
     Paths,
     /// Its numbers are processes that may be sent a signal.
     Processes,
+    /// Of its absolute paths mode, owner, times and extended attributes may be changed; of all beneath, where it says `-R`.
+    Attributes,
 }
 
 /// A rule's `sandbox:`, checked.
@@ -121,6 +125,12 @@ impl Sandbox {
             found.push(
                 "a program reaches one of `netlink`, `socket`, `privileged_socket`, `docker` and `tcp`"
                     .into(),
+            );
+        }
+        let more = !reaches.is_empty() || !text.read.is_empty() || !text.list.is_empty();
+        if text.widen.contains(&Named::Attributes) && (more || text.holders || text.kernel_log) {
+            found.push(
+                "`widen: [attributes]` goes with no peer, `read`, `list`, `holders` or `kernel_log`".into(),
             );
         }
         if text.privileged_socket.is_some() && !agreed {
@@ -158,6 +168,7 @@ impl Sandbox {
         let widen = self.named.iter().flat_map(|named| match named {
             Named::Paths => written(words),
             Named::Processes => signalled(words),
+            Named::Attributes => changed(words),
         });
         self.profile.clone().widened(widen)
     }
@@ -168,9 +179,23 @@ fn is_harmless(name: &str) -> bool {
     plain && !NOT_VARIABLES.iter().any(|start| name.starts_with(start))
 }
 
+/// The absolute paths among these words, but for the root of all.
+pub(super) fn paths(words: &[String]) -> impl Iterator<Item = String> {
+    let paths = words.iter().filter(|word| is_normal(word) && word.as_str() != "/");
+    paths.map(|path| path.trim_end_matches('/').to_owned())
+}
+
 fn written(words: &[String]) -> Vec<Widen> {
-    let paths = words.iter().filter(|word| is_normal(word) && !word.trim_matches('/').is_empty());
-    paths.map(|path| Widen::Write { path: path.trim_end_matches('/').to_owned() }).collect()
+    paths(words).map(|path| Widen::Write { path }).collect()
+}
+
+fn changed(words: &[String]) -> Vec<Widen> {
+    let recursive = |word: &String| match word.strip_prefix("--") {
+        Some(long) => !long.is_empty() && "recursive".starts_with(long),
+        None => word.starts_with('-') && word.contains('R'),
+    };
+    let beneath = words.iter().any(recursive);
+    paths(words).map(|path| Widen::Attributes { path, beneath }).collect()
 }
 
 /// The numbers, but for one that a flag takes: `kill -s 9 4711` names one process.
@@ -233,6 +258,18 @@ mod tests {
         ] {
             assert_eq!(profile(processes.clone(), words).widen, expected, "{words:?}");
         }
+        let attributes = json!({"widen": ["attributes"]});
+        let changed = |path: &str, beneath| Widen::Attributes { path: path.to_owned(), beneath };
+        for (words, expected) in [
+            (&["chmod", "600", "/var/log/a", "b"][..], vec![changed("/var/log/a", false)]),
+            (&["chmod", "-v", "-rw", "/a/", "/a/../b"], vec![changed("/a", false)]),
+            (&["chown", "-vR", "x:y", "/a", "/b"], vec![changed("/a", true), changed("/b", true)]),
+            (&["chgrp", "--rec", "x", "/a"], vec![changed("/a", true)]),
+            (&["chmod", "--reference=/a", "--", "/b"], vec![changed("/b", false)]),
+            (&["chmod", "-R", "777", "/"], vec![]),
+        ] {
+            assert_eq!(profile(attributes.clone(), words).widen, expected, "{words:?}");
+        }
     }
 
     #[test]
@@ -245,6 +282,8 @@ mod tests {
             (json!({"privileged_socket": "/run/systemd/private"}), "or ask"),
             (json!({"variables": {"LD_PRELOAD": "/x"}}), "LD_PRELOAD"),
             (json!({"variables": {"PATH": "/x"}}), "PATH"),
+            (json!({"widen": ["attributes"], "netlink": true}), "no peer"),
+            (json!({"widen": ["attributes"], "read": ["/etc/x"]}), "no peer"),
             (json!({"colour": 1}), "colour"),
         ] {
             let problems = sandbox(text.clone(), false).expect_err("it is invalid").join(" ");

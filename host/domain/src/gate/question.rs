@@ -2,10 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::files::is_normal;
 use super::{
     Action, ApprovedCall, BASH, Command, Effect, Gate, Judgement, LIST_FILES, Plan, Profile, READ_FILE,
-    Verdict, Widen, only_field,
+    Verdict, Widen, only_field, profile,
 };
 use crate::approval::Question;
 use crate::investigation::Call;
@@ -70,11 +69,9 @@ impl Gate {
 }
 
 /// A person agreed to the paths that the command names: so it may read them. What `denied_files` covers is never asked about.
-fn widened((command, mut profile): (&Command, Profile)) -> Profile {
-    let paths = command.argv.iter().skip(1).filter(|word| is_normal(word) && word.as_str() != "/");
-    let reads = paths.map(|path| Widen::Read { path: path.trim_end_matches('/').to_owned() });
-    profile.widen.extend(reads);
-    profile
+fn widened((command, profile): (&Command, Profile)) -> Profile {
+    let named = profile::paths(command.argv.get(1..).unwrap_or_default());
+    profile.widened(named.map(|path| Widen::Read { path }))
 }
 
 /// What would run, if it can be said literally.
