@@ -113,7 +113,7 @@ fn head(client: &mut UnixStream) -> io::Result<String> {
 struct Request {
     method: &'static str,
     target: String,
-    /// What a container was started with holds its secrets.
+    /// What containers and images are made with holds secrets.
     redacted: bool,
 }
 
@@ -136,7 +136,7 @@ fn judge(head: &str) -> Result<Request, String> {
         }
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@".contains(&byte);
     let refused = || format!("{} is none of the paths that may be read", path.escape_debug());
     if !path.bytes().all(plain) || !query.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(refused());
@@ -147,8 +147,17 @@ fn judge(head: &str) -> Result<Request, String> {
     }
     let asks = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
     let redacted = match names[..] {
-        ["_ping" | "version" | "info"] | ["containers" | "images", "json"] | ["system", "df"] => false,
+        ["_ping" | "version" | "info" | "networks"] | ["containers" | "images", "json"] => false,
+        // A volume's options may be a share's user and password.
+        ["volumes"] | ["system", "df"] => true,
         ["containers", id, "json"] if is_name(id) => true,
+        ["containers", id, "changes"] | ["networks", id] if is_name(id) => false,
+        // An image's name may have slashes.
+        ["images", ref name @ .., "json" | "history"] if name.iter().all(|part| is_name(part)) => true,
+        ["events"] => match asks("until") {
+            true => false,
+            false => return Err("events without an end never end".to_owned()),
+        },
         ["containers", id, "logs"] if is_name(id) => match query
             .split('&')
             .any(|pair| pair.strip_prefix("follow=").is_some_and(|value| value != "0" && value != "false"))
@@ -177,7 +186,7 @@ fn is_name(id: &str) -> bool {
     !id.is_empty() && !id.starts_with('.')
 }
 
-/// A container's settings, without its environment.
+/// An answer without environments, and without what else holds secrets.
 fn redact(client: &mut UnixStream, server: UnixStream) -> io::Result<()> {
     let mut answer = Vec::new();
     server.take(MAX_READ).read_to_end(&mut answer)?;
@@ -187,13 +196,38 @@ fn redact(client: &mut UnixStream, server: UnixStream) -> io::Result<()> {
     let status = String::from_utf8_lossy(&answer[..at]);
     let status =
         status.lines().next().and_then(|line| line.split_once(' ')).map_or("502", |(_, status)| status);
-    let Ok(mut container) = serde_json::from_slice::<Value>(&answer[at + 4..]) else {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(&answer[at + 4..]) else {
         return refuse(client, "502 Bad Gateway", "the daemon's answer is no JSON, or more than 8 MiB");
     };
-    if let Some(env) = container.pointer_mut("/Config/Env") {
-        *env = json!([]);
+    without_secrets(&mut answer);
+    respond(client, status, &answer)
+}
+
+fn without_secrets(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(without_secrets),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), &value) {
+                    // Of a container or an image.
+                    ("Env", _) => *value = json!([]),
+                    // Of a volume; of another thing's options it isn't known what they hold either.
+                    ("Options", Value::Object(_)) => *value = json!({}),
+                    // A line of a Dockerfile that sets variables, or runs with some: `|1 TOKEN=x /bin/sh -c …`.
+                    ("CreatedBy", Value::String(line)) if sets_variables(line) => {
+                        *value = json!("(left out: it sets variables)");
+                    }
+                    _ => without_secrets(value),
+                }
+            }
+        }
+        _ => {}
     }
-    respond(client, status, &container)
+}
+
+fn sets_variables(line: &str) -> bool {
+    let numbered = |word: &str| word.strip_prefix('|').is_some_and(|rest| rest.parse::<u32>().is_ok());
+    line.split_whitespace().any(|word| matches!(word, "ENV" | "ARG") || numbered(word))
 }
 
 fn refuse(client: &mut UnixStream, status: &str, why: &str) -> io::Result<()> {
@@ -228,12 +262,40 @@ mod tests {
             "GET /v1.24/containers/web.1/stats?stream=0",
             "GET /v1.45/containers/web/top",
             "GET /images/json",
-            "GET /system/df",
             "GET /info",
+            "GET /v1.41/containers/web/changes",
+            "GET /v1.41/networks",
+            "GET /v1.41/networks/none",
+            "GET /v1.41/events?since=1&until=2",
         ] {
             assert!(judged(line).is_ok_and(|request| !request.redacted), "{line}");
         }
-        assert!(judged("GET /v1.45/containers/web/json").is_ok_and(|request| request.redacted));
+        for line in [
+            "GET /v1.45/containers/web/json",
+            "GET /v1.41/images/registry.example:5000/team/app:1.0/json",
+            "GET /v1.41/images/tiny:1/history",
+            "GET /v1.41/volumes",
+            "GET /system/df",
+        ] {
+            assert!(judged(line).is_ok_and(|request| request.redacted), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_holds_secrets_is_left_out() {
+        let mut answer = json!({
+            "Config": {"Env": ["A=secret"], "Image": "x"},
+            "Volumes": [{"Name": "share", "Options": {"o": "username=u,password=secret"}}],
+            "History": [{"CreatedBy": "/bin/sh -c #(nop)  ENV A=secret"}, {"CreatedBy": "RUN |1 A=secret /bin/sh -c make"},
+                {"CreatedBy": "ARG A=secret"}, {"CreatedBy": "CMD [\"nginx\"]"}],
+        });
+        without_secrets(&mut answer);
+        let text = answer.to_string();
+        assert!(!text.contains("secret"), "{text}");
+        assert!(
+            text.contains("share") && text.contains("nginx") && answer["Config"]["Env"] == json!([]),
+            "{text}"
+        );
     }
 
     #[test]
@@ -257,6 +319,14 @@ mod tests {
             "GET /containers//json",
             "GET //info",
             "GET /v1.45/v1.45/info",
+            "GET /v1.41/events?since=1",
+            "GET /v1.41/images//json",
+            "GET /v1.41/images/../json",
+            "GET /v1.41/images/x/get",
+            "GET /v1.41/networks/a/b",
+            "GET /v1.41/plugins",
+            "GET /v1.41/exec/x/json",
+            "POST /v1.41/networks/prune",
             "GET info",
             "GET http://x/info",
             "GET /info x",
