@@ -431,7 +431,9 @@ impl Root {
             if !there.exists() {
                 fs::write(&there, "").unwrap();
             }
-            must("mount", &["--bind", program.to_str().unwrap(), there.to_str().unwrap()]);
+            let (program, there) = (program.to_str().unwrap(), there.to_str().unwrap());
+            must("mount", &["--bind", program, there]);
+            must("mount", &["-o", "remount,bind,ro", there]);
         }
         for (name, minor) in [("null", "3"), ("zero", "5"), ("random", "8"), ("urandom", "9")] {
             must("mknod", &["-m", "666", &format!("/mnt/root/dev/{name}"), "c", "1", minor]);
