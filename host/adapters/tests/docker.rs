@@ -33,6 +33,9 @@ impl Engine {
         std::fs::write(at("daemon.json"), "{}").unwrap();
         daemon.arg("--config-file").arg(at("daemon.json"));
         daemon.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &group()]);
+        // Where the machine's own containerd runs, it is that one, and nothing of another engine's is to be seen there.
+        daemon.args(["--containerd-namespace", &group()]);
+        daemon.args(["--containerd-plugins-namespace", &format!("{}-plugins", group())]);
         daemon.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
         daemon
             .arg("--pidfile")
@@ -41,11 +44,12 @@ impl Engine {
             .arg(format!("unix://{}", at("docker.sock").display()));
         let daemon =
             daemon.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let engine = Self { daemon, folder };
+        let mut engine = Self { daemon, folder };
         let started = Instant::now();
         while !engine.docker(&["version"]).status.success() {
             let log = std::fs::read_to_string(engine.at("log")).unwrap();
-            assert!(started.elapsed() < Duration::from_secs(60), "dockerd does not start: {log}");
+            let runs = engine.daemon.try_wait().unwrap().is_none();
+            assert!(runs && started.elapsed() < Duration::from_secs(60), "dockerd does not start: {log}");
             std::thread::sleep(Duration::from_millis(100));
         }
         engine
@@ -261,7 +265,7 @@ async fn a_real_engine_is_read_and_nothing_of_it_changes() {
     // What a person agreed to is done, as the policy that ships says: by the socket itself.
     let host = format!("unix://{}", engine.socket().display());
     let agreed = json!({"privileged_socket": engine.socket(), "variables": {"DOCKER_HOST": host}});
-    let outcome = Ground::default().run_agreed("docker restart --time 0 web", agreed).await;
+    let outcome = Ground::default().run_agreed("docker restart -t 0 web", agreed).await;
     assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), "web\n"), "{outcome:?}");
     assert_ne!(before, engine.state());
 }
