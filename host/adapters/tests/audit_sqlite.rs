@@ -217,7 +217,7 @@ async fn what_is_older_than_the_log_is_no_fault() {
     assert_eq!(faults(data.path(), None), [""; 0]);
     let waiting = outgoing(&store).await;
     assert_eq!(
-        (waiting.len(), waiting[0].notice.reason.as_str()),
+        (waiting.len(), waiting[0].notice.reason.line().as_str()),
         (1, "old"),
         "a notice that waited goes on"
     );

@@ -55,7 +55,8 @@ async fn plans_run_as_bash_would() {
 
 #[tokio::test]
 async fn the_environment_is_ours_alone() {
-    let mut lines: Vec<String> = run("env").await.output.lines().map(str::to_owned).collect();
+    let mut lines: Vec<String> =
+        run("env").await.output.expose_untrusted().lines().map(str::to_owned).collect();
     lines.sort();
     let expected = [
         "LC_ALL=C.UTF-8",
@@ -71,7 +72,7 @@ async fn the_environment_is_ours_alone() {
 #[tokio::test]
 async fn a_writer_without_a_reader_ends_as_in_a_shell() {
     let outcome = run("yes | head -n 2").await;
-    assert_eq!((outcome.output.as_str(), outcome.exit_code), ("y\ny\n", Some(0)));
+    assert_eq!((outcome.output.expose_untrusted().as_str(), outcome.exit_code), ("y\ny\n", Some(0)));
     assert!(outcome.duration < Duration::from_secs(10));
     assert_eq!(run("yes | true").await.exit_code, Some(0));
 }
@@ -80,14 +81,10 @@ async fn a_writer_without_a_reader_ends_as_in_a_shell() {
 async fn what_is_not_there_is_named_with_a_remedy() {
     let outcome = run("no-such-program").await;
     assert_eq!((outcome.status, outcome.exit_code), (OutcomeStatus::Failed, None));
-    assert!(
-        outcome.output.starts_with("no-such-program: not found in /usr/local/sbin"),
-        "{}",
-        outcome.output
-    );
+    assert!(outcome.output.starts_with("no-such-program: not found in /usr/local/sbin"), "{outcome:?}");
     let outcome = run("echo before; no-such-program | cat").await;
     assert_eq!(outcome.status, OutcomeStatus::Failed);
-    assert!(outcome.output.starts_with("before\nno-such-program: not found"), "{}", outcome.output);
+    assert!(outcome.output.starts_with("before\nno-such-program: not found"), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -111,11 +108,7 @@ async fn the_deadline_leaves_the_output_so_far_and_no_process() {
     let command = "echo before; sh -c 'sleep 7301 & echo started; sleep 7302' | cat | cat";
     let outcome = run_within(limits, command).await;
     assert_eq!((outcome.status, outcome.exit_code), (OutcomeStatus::TimedOut, None));
-    assert!(
-        outcome.output.starts_with("before\nstarted\n\n(killed at its deadline of 2 s"),
-        "{}",
-        outcome.output
-    );
+    assert!(outcome.output.starts_with("before\nstarted\n\n(killed at its deadline of 2 s"), "{outcome:?}");
     assert!(outcome.duration < Duration::from_secs(5));
     assert!(gone("7301").await && gone("7302").await);
 }
@@ -132,7 +125,7 @@ async fn endless_output_meets_the_deadline_too() {
 #[tokio::test]
 async fn what_stays_behind_in_the_group_is_killed_at_the_end() {
     let outcome = run("sh -c 'sleep 7304 & echo done'").await;
-    assert_eq!((outcome.output.as_str(), outcome.exit_code), ("done\n", Some(0)));
+    assert_eq!((outcome.output.expose_untrusted().as_str(), outcome.exit_code), ("done\n", Some(0)));
     assert!(outcome.duration < Duration::from_secs(5));
     assert!(gone("7304").await);
 }
@@ -172,7 +165,7 @@ async fn what_is_too_long_is_kept_whole_and_the_outcome_says_where() {
     let bash = Bash::new(limits, sandbox.unwrap().into()).with_spills(Spills::open(folder.path()).unwrap());
     let outcome = bash.run(running::approved(policy(), "seq 1 5000")).await;
     let path = folder.path().join("1.txt");
-    assert!(outcome.truncated && outcome.output.contains(path.to_str().unwrap()), "{}", outcome.output);
+    assert!(outcome.truncated && outcome.output.contains(path.to_str().unwrap()), "{outcome:?}");
     let kept = std::fs::read_to_string(path).unwrap();
     assert!(kept.starts_with("1\n2\n") && kept.ends_with("\n5000\n"));
 }
@@ -186,7 +179,7 @@ async fn a_call_for_another_tool_is_refused() {
         Default::default(),
     );
     let call =
-        Call { tool: READ_FILE.to_owned(), input: json!({"path": "/proc/uptime"}), purpose: String::new() };
+        Call { tool: READ_FILE.into(), input: json!({"path": "/proc/uptime"}).into(), purpose: "".into() };
     let call = Gate::new(policy).judge(&call).into_approved().unwrap();
     let outcome = Bash::new(Limits::default(), sandbox.unwrap().into()).run(call).await;
     assert_eq!(outcome.status, OutcomeStatus::Failed);

@@ -150,7 +150,7 @@ impl Engine {
             "variables": {"DOCKER_HOST": format!("unix://{}", self.socket().display())},
         });
         let outcome = Ground::default().run_with(&format!("docker {arguments}"), sandbox).await;
-        (outcome.exit_code, outcome.output)
+        (outcome.exit_code, outcome.output.into_exposed())
     }
 }
 
@@ -266,6 +266,10 @@ async fn a_real_engine_is_read_and_nothing_of_it_changes() {
     let host = format!("unix://{}", engine.socket().display());
     let agreed = json!({"privileged_socket": engine.socket(), "variables": {"DOCKER_HOST": host}});
     let outcome = Ground::default().run_agreed("docker restart -t 0 web", agreed).await;
-    assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), "web\n"), "{outcome:?}");
+    assert_eq!(
+        (outcome.exit_code, outcome.output.expose_untrusted().as_str()),
+        (Some(0), "web\n"),
+        "{outcome:?}"
+    );
     assert_ne!(before, engine.state());
 }

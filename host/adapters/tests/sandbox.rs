@@ -231,7 +231,7 @@ async fn no_call_that_changes_something() {
     let mut through = Vec::new();
     for (name, _, _) in &calls {
         let expected = if ["clone3", "openat2"].contains(&name.as_str()) { "38" } else { "1" };
-        let found = errno(&outcome.output, name);
+        let found = errno(outcome.output.expose_untrusted(), name);
         if found != expected {
             through.push(format!("{name}: errno {found}"));
         }
@@ -375,7 +375,8 @@ async fn who_holds_a_socket_is_shown_and_no_other_open_file() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, own) = (listener.local_addr().unwrap().port(), std::process::id());
     let outcome = Ground::default().run_with("ss -tlnp", json!({"netlink": true, "holders": true})).await;
-    let line = outcome.output.lines().find(|line| line.contains(&format!(":{port} "))).unwrap();
+    let line =
+        outcome.output.expose_untrusted().lines().find(|line| line.contains(&format!(":{port} "))).unwrap();
     assert!(line.contains(&format!("pid={own},")), "{line}");
     let folder = tempfile::tempdir().unwrap();
     let _open = std::fs::File::create(folder.path().join("open-file")).unwrap();
@@ -447,7 +448,7 @@ async fn one_unix_socket_and_no_other() {
         format!("my @PATHS = ('{}', '{}', \"\\0watchkeeper-test\");", named.display(), other.display());
     let script = format!("{paths} {CONNECT}");
     let outcome = scratch.perl(&script, json!({"socket": named})).await;
-    let lines: Vec<&str> = outcome.output.lines().collect();
+    let lines: Vec<&str> = outcome.output.expose_untrusted().lines().collect();
     // As nobody, whatever the host is.
     assert_eq!(lines[0], "named 65534", "{outcome:?}");
     assert!(lines[1].starts_with("no ") && lines[2].starts_with("no "), "{outcome:?}");
@@ -455,7 +456,7 @@ async fn one_unix_socket_and_no_other() {
     assert!(abstracted.accept().is_err());
 
     let outcome = scratch.perl(&script, json!({})).await;
-    assert_eq!(outcome.output.matches("no ").count(), 3, "{outcome:?}");
+    assert_eq!(outcome.output.expose_untrusted().matches("no ").count(), 3, "{outcome:?}");
     // And neither an internet socket nor a datagram beside it.
     let others = "for ([1,2],[2,1],[2,2],[10,1],[16,3]) { my $r = syscall(41, @$_, 0); print \"$r\\n\" }";
     let outcome = scratch.perl(others, json!({"socket": named})).await;
@@ -487,7 +488,7 @@ async fn one_tcp_endpoint_and_no_other() {
         datagrams.local_addr().unwrap().port(),
     );
     let outcome = scratch.perl(&script, json!({"tcp": format!("127.0.0.1:{port}")})).await;
-    let lines: Vec<&str> = outcome.output.lines().collect();
+    let lines: Vec<&str> = outcome.output.expose_untrusted().lines().collect();
     assert_eq!(lines[0], "heard hello", "{outcome:?}");
     assert!(lines.len() == 5 && lines[1..].iter().all(|line| line.starts_with("no")), "{outcome:?}");
     for unmet in [elsewhere, other] {
@@ -747,18 +748,22 @@ async fn attributes_are_changed_of_what_is_named_and_of_nothing_else() {
     let before = state();
     for path in [&named, &scratch.path("folder/deeper")] {
         let outcome = tamper(&others, &at(path)).await;
-        assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{outcome:?}");
+        assert_eq!(
+            (outcome.exit_code, outcome.output.expose_untrusted().as_str()),
+            (Some(0), ""),
+            "{outcome:?}"
+        );
     }
     assert_eq!(before, state());
     // The same calls succeed on what is named: a file, and a folder without what is in it.
     let outcome = tamper(&[at(&named)], &at(&named)).await;
-    assert_eq!(outcome.output.lines().count(), 8 + 5 + 1, "{outcome:?}");
+    assert_eq!(outcome.output.expose_untrusted().lines().count(), 8 + 5 + 1, "{outcome:?}");
     let before = (attributes(&inner), attributes(&named), attributes(&sibling));
     let folder = at(&scratch.path("folder"));
     let tried = [folder.clone(), at(&inner), at(&scratch.path("folder/second-name")), at(&named)];
     let outcome = tamper(&tried, &folder).await;
-    assert_eq!(outcome.output.lines().count(), 8 + 2 * 5 + 1, "{outcome:?}");
-    assert!(outcome.output.lines().all(|line| line.ends_with(&folder)), "{outcome:?}");
+    assert_eq!(outcome.output.expose_untrusted().lines().count(), 8 + 2 * 5 + 1, "{outcome:?}");
+    assert!(outcome.output.expose_untrusted().lines().all(|line| line.ends_with(&folder)), "{outcome:?}");
     assert_eq!(before, (attributes(&inner), attributes(&named), attributes(&sibling)));
 }
 
@@ -790,7 +795,11 @@ async fn modes_owners_and_times_are_changed_by_their_own_programs() {
         format!("chmod -R u=rwX,go= {}", scratch.path("home/tree").display()),
     ] {
         let outcome = run(&command).await;
-        assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{command}: {outcome:?}");
+        assert_eq!(
+            (outcome.exit_code, outcome.output.expose_untrusted().as_str()),
+            (Some(0), ""),
+            "{command}: {outcome:?}"
+        );
     }
     let changed = about(&file);
     assert_eq!(
@@ -801,7 +810,7 @@ async fn modes_owners_and_times_are_changed_by_their_own_programs() {
     // root's own, since it takes a right to write.
     let mine = scratch.write("mine", "");
     let outcome = run(&format!("setfattr -n user.note -v seen {}", mine.display())).await;
-    assert_eq!((outcome.exit_code, outcome.output.as_str()), (Some(0), ""), "{outcome:?}");
+    assert_eq!((outcome.exit_code, outcome.output.expose_untrusted().as_str()), (Some(0), ""), "{outcome:?}");
     let listed =
         Command::new("getfattr").args(["-n", "user.note", "--only-values"]).arg(&mine).output().unwrap();
     assert_eq!(listed.stdout, b"seen");
@@ -894,7 +903,7 @@ async fn a_file_that_may_be_written_is_not_made_a_setuid_one() {
 
 #[tokio::test]
 async fn a_program_has_nothing_of_the_hosts() {
-    let status = run("cat /proc/self/status").await.output;
+    let status = run("cat /proc/self/status").await.output.into_exposed();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(field(set), "0000000000000000", "{set}");
@@ -905,7 +914,8 @@ async fn a_program_has_nothing_of_the_hosts() {
     assert_eq!(open, "0\n1\n2\n3\n");
     let limits = run("sh -c 'ulimit -c; ulimit -f; ulimit -n; ulimit -v; ulimit -t'").await.output;
     assert_eq!(limits, "0\n0\n1024\n4194304\n60\n");
-    let stat = run("sh -c 'cat /proc/self/stat; cut -d\" \" -f6 /proc/$PPID/stat'").await.output;
+    let stat =
+        run("sh -c 'cat /proc/self/stat; cut -d\" \" -f6 /proc/$PPID/stat'").await.output.into_exposed();
     let fields: Vec<&str> = stat.split(' ').collect();
     let own = std::fs::read_to_string("/proc/self/stat").unwrap();
     assert_ne!(fields[5], own.rsplit(')').next().unwrap().split(' ').nth(4).unwrap(), "a session of its own");
@@ -923,7 +933,7 @@ async fn as_another_user_and_with_log_readers_groups() {
     );
     // The one capability that a profile needs is kept through the change of user.
     let status = ground.run_with("cat /proc/self/status", json!({"kernel_log": true})).await.output;
-    assert!(status.contains("CapEff:\t0000000400000000"), "{status}");
+    assert!(status.contains("CapEff:\t0000000400000000"), "{status:?}");
 }
 
 #[tokio::test]
@@ -964,7 +974,7 @@ async fn the_launcher_is_out_of_reach() {
     // It is the parent: in another domain, so no signal reaches it, nor any of its memory.
     let outcome = run("sh -c 'kill -9 $PPID || echo kept; cat /proc/$PPID/environ || echo kept'").await;
     assert_eq!(
-        (outcome.status, outcome.output.matches("kept").count()),
+        (outcome.status, outcome.output.expose_untrusted().matches("kept").count()),
         (OutcomeStatus::Ran, 2),
         "{outcome:?}"
     );
@@ -1054,7 +1064,7 @@ fn what_the_kernel_lacks_is_found_by_trying_and_refused() {
     }
     let weaker = Options { accept_weaker: true, ..Options::default() };
     let (_, outcome) = on_a_kernel_without(&[libc::SYS_landlock_create_ruleset], weaker);
-    assert_eq!((outcome.status, outcome.output.as_str()), (OutcomeStatus::Ran, "ran\n"));
+    assert_eq!((outcome.status, outcome.output), (OutcomeStatus::Ran, "ran\n".into()));
 }
 
 /// What the launcher costs: the time of `true`, with and without. Printed by `--no-capture`; the bound is far above it.

@@ -19,9 +19,9 @@ const ROUNDS: usize = 50;
 fn calls() -> Vec<Call> {
     let commands = common::corpus("benign").into_iter().flat_map(|(_, commands)| commands);
     let call = |command: String| Call {
-        tool: BASH.to_owned(),
-        input: json!({ "command": command }),
-        purpose: String::new(),
+        tool: BASH.into(),
+        input: json!({ "command": command }).into(),
+        purpose: "".into(),
     };
     commands.map(call).collect()
 }
@@ -49,7 +49,7 @@ fn decisions(criterion: &mut Criterion) {
         ["uptime", "journalctl -u nginx -n 100 --no-pager", pipeline, "cat /etc/nginx/nginx.conf", "rm -rf /"]
     {
         let call =
-            Call { tool: BASH.to_owned(), input: json!({ "command": command }), purpose: String::new() };
+            Call { tool: BASH.into(), input: json!({ "command": command }).into(), purpose: "".into() };
         group.bench_function(command, |bencher| bencher.iter(|| gate.judge(black_box(&call))));
     }
     group.finish();

@@ -7,7 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Timestamp;
+use crate::{Timestamp, Untrusted};
 
 /// From mildest to most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,11 +81,11 @@ impl FromStr for Status {
 
 /// Names with their values, sorted by name, each name once. A JSON object where it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Vec<(String, String)>);
+pub struct Labels(Vec<(Untrusted, Untrusted)>);
 
 impl Labels {
     /// Sorted; the name that occurs twice, if one does.
-    fn sorted(mut pairs: Vec<(String, String)>) -> Result<Self, String> {
+    fn sorted(mut pairs: Vec<(Untrusted, Untrusted)>) -> Result<Self, Untrusted> {
         pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         match pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             Some(pair) => Err(pair[0].0.clone()),
@@ -93,28 +93,25 @@ impl Labels {
         }
     }
 
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(key, _)| key.as_str().cmp(name)).ok()?;
+    pub fn get(&self, name: &str) -> Option<&Untrusted> {
+        let at = self.0.binary_search_by(|(key, _)| key.expose_untrusted().as_str().cmp(name)).ok()?;
         Some(&self.0[at].1)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = (&Untrusted, &Untrusted)> {
+        self.0.iter().map(|(name, value)| (name, value))
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    pub fn into_pairs(self) -> Vec<(String, String)> {
-        self.0
-    }
 }
 
-impl FromIterator<(String, String)> for Labels {
+impl<N: Into<Untrusted>, V: Into<Untrusted>> FromIterator<(N, V)> for Labels {
     /// The last value of a name that occurs twice wins.
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self(pairs.collect::<std::collections::BTreeMap<_, _>>().into_iter().collect())
     }
 }
 
@@ -141,7 +138,7 @@ impl<'de> Deserialize<'de> for Labels {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(0).min(MAX_LABELS));
-                while let Some(pair) = map.next_entry()? {
+                while let Some(pair) = map.next_entry::<Untrusted, Untrusted>()? {
                     pairs.push(pair);
                 }
                 Ok(pairs.into_iter().collect())
@@ -155,13 +152,13 @@ impl<'de> Deserialize<'de> for Labels {
 /// An alert as a plugin gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RawAlert {
-    pub id: String,
+    pub id: Untrusted,
     pub severity: Severity,
     pub status: Status,
-    pub title: String,
-    pub description: String,
-    pub labels: Vec<(String, String)>,
-    pub annotations: Vec<(String, String)>,
+    pub title: Untrusted,
+    pub description: Untrusted,
+    pub labels: Vec<(Untrusted, Untrusted)>,
+    pub annotations: Vec<(Untrusted, Untrusted)>,
     pub starts_at: Option<Timestamp>,
     pub ends_at: Option<Timestamp>,
 }
@@ -169,11 +166,11 @@ pub struct RawAlert {
 /// A validated alert. Unique, within its source, by `id` and `starts_at`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    pub id: String,
+    pub id: Untrusted,
     pub severity: Severity,
     pub status: Status,
-    pub title: String,
-    pub description: String,
+    pub title: Untrusted,
+    pub description: Untrusted,
     pub labels: Labels,
     pub annotations: Labels,
     pub starts_at: Option<Timestamp>,
@@ -224,7 +221,7 @@ impl RawAlert {
     }
 }
 
-fn labels(mut pairs: Vec<(String, String)>, max_value: usize) -> Result<Labels, String> {
+fn labels(mut pairs: Vec<(Untrusted, Untrusted)>, max_value: usize) -> Result<Labels, String> {
     if pairs.len() > MAX_LABELS {
         return Err(format!("at most {MAX_LABELS} are allowed, has {}", pairs.len()));
     }
@@ -236,19 +233,24 @@ fn labels(mut pairs: Vec<(String, String)>, max_value: usize) -> Result<Labels, 
             *value = cut(std::mem::take(value), max_value);
         }
     }
-    Labels::sorted(pairs).map_err(|name| format!("`{name}` occurs twice"))
+    Labels::sorted(pairs).map_err(|name| format!("`{}` occurs twice", name.line()))
 }
 
-/// At most `max` bytes, with a mark where something is missing.
-fn cut(mut text: String, max: usize) -> String {
+/// At most `max` bytes, with a mark where something is missing: at a blank if there is one near, since half a secret is none
+/// that redaction knows.
+fn cut(text: Untrusted, max: usize) -> Untrusted {
     const MARK: &str = "… (cut)";
+    const NEAR: usize = 512;
     if text.len() <= max {
         return text;
     }
-    let end = (0..=max - MARK.len()).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let mut text = text.into_exposed();
+    let end = text.floor_char_boundary(max - MARK.len());
+    let blank = text[..end].rfind(char::is_whitespace).filter(|blank| end - blank < NEAR);
+    let end = blank.unwrap_or(end);
     text.truncate(end);
     text.push_str(MARK);
-    text
+    text.into()
 }
 
 #[cfg(test)]
@@ -262,7 +264,7 @@ mod tests {
             severity: Severity::Warning,
             status: Status::Firing,
             title: "HighCPU".into(),
-            description: String::new(),
+            description: "".into(),
             labels: vec![("instance".into(), "b".into()), ("alertname".into(), "HighCPU".into())],
             annotations: vec![],
             starts_at: None,
@@ -273,8 +275,11 @@ mod tests {
     #[test]
     fn labels_are_sorted_and_found() {
         let alert = raw().validate(0).unwrap();
-        assert_eq!(alert.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["alertname", "instance"]);
-        assert_eq!(alert.labels.get("instance"), Some("b"));
+        assert_eq!(
+            alert.labels.iter().map(|(name, _)| name.line()).collect::<Vec<_>>(),
+            ["alertname", "instance"]
+        );
+        assert_eq!(alert.labels.get("instance"), Some(&"b".into()));
         assert_eq!(alert.labels.get("nope"), None);
         assert_eq!(
             serde_json::to_string(&alert.labels).unwrap(),
@@ -285,16 +290,22 @@ mod tests {
     #[test]
     fn what_identifies_is_refused_with_its_place() {
         let cases: [(&str, RawAlert); 5] = [
-            ("alerts[7].id: must have 1 to 512 bytes, has 0", RawAlert { id: String::new(), ..raw() }),
-            ("alerts[7].id: must have 1 to 512 bytes, has 513", RawAlert { id: "x".repeat(513), ..raw() }),
-            ("alerts[7].title: must not be empty", RawAlert { title: String::new(), ..raw() }),
+            ("alerts[7].id: must have 1 to 512 bytes, has 0", RawAlert { id: "".into(), ..raw() }),
+            (
+                "alerts[7].id: must have 1 to 512 bytes, has 513",
+                RawAlert { id: "x".repeat(513).into(), ..raw() },
+            ),
+            ("alerts[7].title: must not be empty", RawAlert { title: "".into(), ..raw() }),
             (
                 "alerts[7].labels: `a` occurs twice",
                 RawAlert { labels: vec![("a".into(), "1".into()), ("a".into(), "2".into())], ..raw() },
             ),
             (
                 "alerts[7].annotations: at most 128 are allowed, has 129",
-                RawAlert { annotations: (0..129).map(|n| (n.to_string(), String::new())).collect(), ..raw() },
+                RawAlert {
+                    annotations: (0..129).map(|n| (n.to_string().into(), "".into())).collect(),
+                    ..raw()
+                },
             ),
         ];
         for (expected, alert) in cases {
@@ -304,8 +315,11 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_at_a_character_and_marked() {
-        let alert = RawAlert { title: "ü".repeat(1000), ..raw() }.validate(0).unwrap();
+        let alert = RawAlert { title: "ü".repeat(1000).into(), ..raw() }.validate(0).unwrap();
         assert!(alert.title.len() <= MAX_TITLE && alert.title.ends_with("ü… (cut)"));
+        let words = format!("{} {}", "x".repeat(1000), "secret".repeat(100));
+        let alert = RawAlert { title: words.into(), ..raw() }.validate(0).unwrap();
+        assert!(alert.title.ends_with("x… (cut)") && !alert.title.contains("secret"), "{alert:?}");
     }
 
     #[test]

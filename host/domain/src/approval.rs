@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IncidentId, InvestigationId, Timestamp};
+use crate::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 /// Written `inv-7.2`: the call of an investigation that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,20 +45,20 @@ impl Serialize for ApprovalId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The tool.
-    pub tool: String,
+    pub tool: Untrusted,
     /// What would run, word by word: it is parsed to the very same plan again.
-    pub what: String,
+    pub what: Untrusted,
     /// SHA-256, in hex, of tool, words, folder, machine and what each program may reach.
     pub hash: String,
     /// Why it doesn't run by itself.
-    pub reason: String,
+    pub reason: Untrusted,
     pub rule: Option<String>,
 }
 
 /// Who answered, and what showed who they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    pub name: String,
+    pub name: Untrusted,
     /// `token wk_3f…`, `user root (uid 0) on the command line`, `Slack U024BE7LH in T0001`.
     pub credential: String,
 }
@@ -72,7 +72,7 @@ pub enum Answer {
     /// The brain hears the reason.
     Denied {
         by: Person,
-        reason: String,
+        reason: Untrusted,
     },
     /// Nobody answered in time.
     Expired,
@@ -81,9 +81,9 @@ pub enum Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::Approved { by } => write!(f, "{} approved it", by.name),
-            Answer::Denied { by, reason } if reason.is_empty() => write!(f, "{} denied it", by.name),
-            Answer::Denied { by, reason } => write!(f, "{} denied it: {reason}", by.name),
+            Answer::Approved { by } => write!(f, "{} approved it", by.name.line()),
+            Answer::Denied { by, reason } if reason.is_empty() => write!(f, "{} denied it", by.name.line()),
+            Answer::Denied { by, reason } => write!(f, "{} denied it: {}", by.name.line(), reason.line()),
             Answer::Expired => f.write_str("nobody answered in time"),
         }
     }
@@ -95,9 +95,9 @@ pub struct Pending {
     pub id: ApprovalId,
     pub incident: IncidentId,
     /// The incident's title.
-    pub title: String,
-    /// Why the brain wants it. Untrusted text.
-    pub purpose: String,
+    pub title: Untrusted,
+    /// Why the brain wants it.
+    pub purpose: Untrusted,
     #[serde(flatten)]
     pub question: Question,
     pub asked_at: Timestamp,

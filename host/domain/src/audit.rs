@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::investigation::{Call, Entry as Step, Event};
-use crate::{InvestigationId, Timestamp};
+use crate::{InvestigationId, Timestamp, Untrusted};
 
 /// SHA-256. Written as hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,8 +120,9 @@ fn what(event: &Event) -> (&'static str, String, Value) {
     let written = serde_json::to_value(event).unwrap_or_default();
     let name = written["event"].as_str().unwrap_or("event").to_owned();
     let short = |text: &str| -> String { text.chars().take(DETAIL).collect() };
+    let shown = |text: &Untrusted| short(&text.line());
     let calls = |calls: &[Call]| -> Value {
-        let call = |call: &Call| format!("{} {}", short(&call.tool), short(&call.input.to_string()));
+        let call = |call: &Call| format!("{} {}", shown(&call.tool), short(&call.input.line()));
         calls.iter().map(call).collect()
     };
     match event {
@@ -135,11 +136,11 @@ fn what(event: &Event) -> (&'static str, String, Value) {
             ("brain", "call.proposed".into(), json!({ "calls": calls(proposed) }))
         }
         Event::Judged { call, verdict, reason, rule } => {
-            let detail = json!({ "call": call, "verdict": verdict, "rule": rule, "reason": short(reason) });
+            let detail = json!({ "call": call, "verdict": verdict, "rule": rule, "reason": shown(reason) });
             ("gate", "call.judged".into(), detail)
         }
         Event::Asked { call, question, expires_at } => {
-            let what = short(&question.what);
+            let what = shown(&question.what);
             let detail =
                 json!({ "call": call, "hash": question.hash, "what": what, "expires_at": expires_at });
             ("gate", "call.asked".into(), detail)
@@ -156,16 +157,16 @@ fn what(event: &Event) -> (&'static str, String, Value) {
                 "call": call,
                 "status": outcome.status,
                 "exit_code": outcome.exit_code,
-                "output_digest": Digest::of(outcome.output.as_bytes()),
+                "output_digest": Digest::of(outcome.output.expose_untrusted().as_bytes()),
             });
             ("tool", "call.acted".into(), detail)
         }
         Event::Concluded { report } => {
-            let detail = json!({ "confidence": report.confidence, "summary": short(&report.summary) });
+            let detail = json!({ "confidence": report.confidence, "summary": shown(&report.summary) });
             ("brain", "investigation.concluded".into(), detail)
         }
         Event::Failed { reason } | Event::Escalated { reason } => {
-            ("host", format!("investigation.{name}"), json!({ "reason": short(reason) }))
+            ("host", format!("investigation.{name}"), json!({ "reason": shown(reason) }))
         }
         // Of any other, who is told by the event itself; its fields are in the store, under its digest.
         _ => ("host", format!("investigation.{name}"), Value::Null),

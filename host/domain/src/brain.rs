@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::Untrusted;
 use crate::alert::Alert;
 use crate::investigation::{Briefing, Call, Outcome, Prompt, Step};
 
@@ -23,8 +24,14 @@ pub trait Brain: Send + Sync {
 
 /// Why a brain gave no step. Counted; the third ends the investigation with an escalation.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BrainError(pub String);
+#[error("{}", .0.line())]
+pub struct BrainError(pub Untrusted);
+
+impl BrainError {
+    pub fn new(words: impl Into<Untrusted>) -> Self {
+        Self(words.into())
+    }
+}
 
 /// The prompt that opens an investigation, and who goes on from it.
 pub struct Opening {

@@ -87,7 +87,7 @@ mod tests {
             severity: Severity::Warning,
             status,
             title: "t".into(),
-            description: String::new(),
+            description: "".into(),
             labels: Default::default(),
             annotations: Default::default(),
             starts_at: starts_at.map(at),

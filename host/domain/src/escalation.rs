@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::investigation::Report;
-use crate::{IncidentId, InvestigationId, Severity, Timestamp};
+use crate::{IncidentId, InvestigationId, Severity, Timestamp, Untrusted};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,8 +30,7 @@ impl NoticeKind {
     }
 }
 
-/// What a human is told. Its texts hold what alerts and tools said, so they are untrusted; they are redacted before a
-/// channel gets them.
+/// What a human is told. It is redacted before a channel gets it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     #[serde(default)]
@@ -41,10 +40,10 @@ pub struct Notice {
     pub key: String,
     pub incident: IncidentId,
     pub investigation: InvestigationId,
-    pub title: String,
+    pub title: Untrusted,
     pub severity: Severity,
     /// Why a human is needed.
-    pub reason: String,
+    pub reason: Untrusted,
     pub report: Option<Report>,
     /// What is asked, if something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +59,7 @@ pub struct Approval {
     pub id: String,
     pub hash: String,
     /// What would run.
-    pub what: String,
+    pub what: Untrusted,
     pub expires_at: Timestamp,
 }
 
@@ -146,8 +145,8 @@ pub struct Delivery {
     pub kind: NoticeKind,
     pub incident: IncidentId,
     pub severity: Severity,
-    pub title: String,
-    pub reason: String,
+    pub title: Untrusted,
+    pub reason: Untrusted,
     pub created_at: Timestamp,
     pub attempts: u32,
     pub last_error: Option<String>,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::alert::{Alert, Severity};
-use crate::{InvestigationId, Timestamp};
+use crate::{InvestigationId, Timestamp, Untrusted};
 
 /// An id of our own making: a number, written with a prefix that says of what.
 macro_rules! id_as_text {
@@ -83,7 +83,7 @@ pub struct Incident {
     /// The highest that any of its alerts had.
     pub severity: Severity,
     /// Of the alert that opened it.
-    pub title: String,
+    pub title: Untrusted,
     /// The source of the alert that opened it.
     pub source: String,
     pub opened_at: Timestamp,
@@ -112,12 +112,12 @@ impl Correlation {
         for name in &self.group_by {
             if let Some(value) = alert.labels.get(name) {
                 push_part(&mut key, name);
-                push_part(&mut key, value);
+                push_part(&mut key, value.expose_untrusted());
             }
         }
         if key.is_empty() {
             push_part(&mut key, source);
-            push_part(&mut key, &alert.id);
+            push_part(&mut key, alert.id.expose_untrusted());
         }
         key
     }
@@ -142,7 +142,7 @@ mod tests {
             severity: Severity::Info,
             status: Status::Firing,
             title: "t".into(),
-            description: String::new(),
+            description: "".into(),
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             annotations: Default::default(),
             starts_at: None,

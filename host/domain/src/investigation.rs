@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::alert::Alert;
 use crate::approval::{Answer, Question};
 use crate::gate::{Effect, Verdict};
-use crate::{IncidentId, Timestamp};
+use crate::prompt::Nonce;
+use crate::{IncidentId, Timestamp, Untrusted};
 
 /// Written `inv-7`; read with or without the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,15 +67,24 @@ impl FromStr for State {
     }
 }
 
-/// A step that a brain proposes. Untrusted until the gate has judged it.
+/// A step that a brain proposes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    pub tool: String,
+    pub tool: Untrusted,
     /// The tool's input: `{"command": "uptime"}` for bash, `{"path": "/var/log/syslog"}` for read_file.
-    pub input: Value,
+    pub input: Untrusted<Value>,
     /// Why, for the people who watch.
     #[serde(default)]
-    pub purpose: String,
+    pub purpose: Untrusted,
+}
+
+impl Call {
+    /// What it is about, for people: the command or path, where its input has one, else the input.
+    pub fn words(&self) -> Untrusted {
+        let input = self.input.expose_untrusted();
+        let words = ["command", "path"].iter().find_map(|key| input.get(key)?.as_str());
+        words.map_or_else(|| input.to_string().into(), Untrusted::from)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,11 +101,11 @@ pub enum OutcomeStatus {
     Interrupted,
 }
 
-/// What came of a call. `output` is untrusted text.
+/// What came of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub status: OutcomeStatus,
-    pub output: String,
+    pub output: Untrusted,
     /// The middle of the output was left out, for its length.
     pub truncated: bool,
     pub exit_code: Option<i32>,
@@ -105,7 +115,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// One that no tool gave: refused, interrupted, failed before it ran.
-    pub fn without_run(status: OutcomeStatus, why: impl Into<String>) -> Self {
+    pub fn without_run(status: OutcomeStatus, why: impl Into<Untrusted>) -> Self {
         Self { status, output: why.into(), truncated: false, exit_code: None, duration: Duration::ZERO }
     }
 }
@@ -129,21 +139,21 @@ mod millis {
 pub struct Evidence {
     /// The call's number in the transcript, from 0.
     pub call: u32,
-    pub excerpt: String,
+    pub excerpt: Untrusted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    pub statement: String,
+    pub statement: Untrusted,
     pub evidence: Vec<Evidence>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    pub summary: String,
-    pub root_cause: Option<String>,
+    pub summary: Untrusted,
+    pub root_cause: Option<Untrusted>,
     pub findings: Vec<Finding>,
-    pub recommendations: Vec<String>,
+    pub recommendations: Vec<Untrusted>,
     /// 0 to 1.
     pub confidence: f64,
 }
@@ -160,7 +170,7 @@ pub struct ToolDescription {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PastReport {
     pub incident: IncidentId,
-    pub title: String,
+    pub title: Untrusted,
     pub ended_at: Timestamp,
     pub report: Report,
 }
@@ -179,8 +189,8 @@ pub struct Briefing {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
-    pub instructions: String,
-    pub task: String,
+    pub instructions: Untrusted,
+    pub task: Untrusted,
     pub first_steps: Vec<Call>,
 }
 
@@ -217,6 +227,9 @@ pub enum Event {
         /// The plugin that wrote the prompt.
         prompt_by: String,
         prompt: Prompt,
+        /// Marks what a model is given as data. None of an investigation that was briefed before there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<Nonce>,
     },
     Proposed {
         calls: Vec<Call>,
@@ -224,7 +237,7 @@ pub enum Event {
     Judged {
         call: u32,
         verdict: Verdict,
-        reason: String,
+        reason: Untrusted,
         rule: Option<String>,
     },
     /// A person must agree to the call; the investigation waits.
@@ -251,18 +264,18 @@ pub enum Event {
     },
     /// The brain failed to answer.
     BrainFailed {
-        error: String,
+        error: Untrusted,
     },
     Concluded {
         report: Report,
     },
     Completed,
     Failed {
-        reason: String,
+        reason: Untrusted,
     },
     /// A human is called; the notice is in the outbox with this very commit.
     Escalated {
-        reason: String,
+        reason: Untrusted,
     },
 }
 
@@ -299,12 +312,12 @@ pub struct Investigation {
     pub state: State,
     pub trigger: Trigger,
     /// The incident's title.
-    pub title: String,
+    pub title: Untrusted,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     pub report: Option<Report>,
     /// Why it failed or escalated.
-    pub reason: Option<String>,
+    pub reason: Option<Untrusted>,
 }
 
 /// What one investigation may use. Defaults and names are the original design's `InvestigationConfig`.
@@ -343,7 +356,7 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallProgress {
     pub call: Call,
-    pub verdict: Option<(Verdict, String)>,
+    pub verdict: Option<(Verdict, Untrusted)>,
     pub asked: Option<Asked>,
     pub acting: Option<Effect>,
     pub outcome: Option<Outcome>,
@@ -369,7 +382,7 @@ pub struct Progress {
     pub brain: Option<String>,
     pub calls: Vec<CallProgress>,
     pub errors: u32,
-    pub last_error: Option<String>,
+    pub last_error: Option<Untrusted>,
     pub report: Option<Report>,
     pub next_seq: u32,
 }
@@ -407,7 +420,7 @@ pub enum Move {
     AskBrain,
     Complete,
     Escalate {
-        reason: String,
+        reason: Untrusted,
     },
     /// It is over.
     Nothing,
@@ -495,7 +508,7 @@ impl Progress {
         Some((call as u32, self.calls[call].asked.as_ref()?))
     }
 
-    fn err(&mut self, error: String) {
+    fn err(&mut self, error: Untrusted) {
         self.errors += 1;
         self.last_error = Some(error);
     }
@@ -521,14 +534,14 @@ impl Progress {
             return Self::close(report, budget);
         }
         if let Some(reason) = self.stopped() {
-            return Move::Escalate { reason };
+            return Move::Escalate { reason: reason.into() };
         }
         if let Some((call, asked)) = self.pending() {
             let until = asked.expires_at;
             return if now < until { Move::Wait { until } } else { Move::Expire { call } };
         }
         if let Some(reason) = self.over_budget(budget, now) {
-            return Move::Escalate { reason };
+            return Move::Escalate { reason: reason.into() };
         }
         if self.briefing.is_none() {
             return Move::Brief;
@@ -541,17 +554,22 @@ impl Progress {
         if confidence >= needed {
             return Move::Complete;
         }
-        Move::Escalate { reason: format!("the report's confidence of {confidence:.2} is below {needed:.2}") }
+        let reason = format!("the report's confidence of {confidence:.2} is below {needed:.2}");
+        Move::Escalate { reason: reason.into() }
     }
 
     /// What a person must hear of at once: a call that is blocked, a question that nobody answered.
     fn stopped(&self) -> Option<String> {
         self.calls.iter().enumerate().find_map(|(number, call)| match (&call.verdict, &call.asked) {
-            (Some((Verdict::Block, reason)), _) => Some(format!("call {number} must not run: {reason}")),
+            (Some((Verdict::Block, reason)), _) => {
+                Some(format!("call {number} must not run: {}", reason.expose_untrusted()))
+            }
             (_, Some(asked)) if asked.answer == Some(Answer::Expired) => {
                 let Question { what, reason, .. } = &asked.question;
                 Some(format!(
-                    "call {number}, `{what}`, waited for approval and nobody answered in time: {reason}"
+                    "call {number}, `{}`, waited for approval and nobody answered in time: {}",
+                    what.expose_untrusted(),
+                    reason.expose_untrusted()
                 ))
             }
             _ => None,
@@ -560,7 +578,7 @@ impl Progress {
 
     fn over_budget(&self, budget: &Budget, now: Timestamp) -> Option<String> {
         if self.errors >= budget.escalate_on_multiple_errors {
-            let last = self.last_error.as_deref().unwrap_or_default();
+            let last = self.last_error.as_ref().map_or("", |error| error.expose_untrusted());
             return Some(format!("{} errors, the last: {last}", self.errors));
         }
         let spent = now.since(self.running_since?).saturating_sub(self.waited);
@@ -578,7 +596,7 @@ impl Progress {
             // What the policy no longer allows isn't run a second time either.
             (Some(_), Some(_)) => Move::MarkInterrupted { call },
             (Some(_), None) if self.actions() >= budget.max_actions => {
-                Move::Escalate { reason: format!("its {} actions are spent", budget.max_actions) }
+                Move::Escalate { reason: format!("its {} actions are spent", budget.max_actions).into() }
             }
             (Some((Verdict::Allow, _)), None) => Move::Act { call },
             (Some(_), None) if open.approved().is_some() => Move::Act { call },

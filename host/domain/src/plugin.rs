@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::Untrusted;
 use crate::alert::RawAlert;
 
 /// What arrived, as it arrived.
@@ -103,17 +104,17 @@ impl Batch {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ReadError {
     /// The sender mends what it sends.
-    #[error("{0}")]
-    InvalidPayload(String),
+    #[error("{}", .0.line())]
+    InvalidPayload(Untrusted),
     /// The sender mends its credentials.
-    #[error("{0}")]
-    Unauthorized(String),
+    #[error("{}", .0.line())]
+    Unauthorized(Untrusted),
     /// The sender tries again.
-    #[error("{reason}")]
-    Unavailable { reason: String, retry_after_ms: Option<u64> },
+    #[error("{}", reason.line())]
+    Unavailable { reason: Untrusted, retry_after_ms: Option<u64> },
     /// Whoever keeps the plugin mends it: trap, deadline, memory, or its own word. The payload becomes a dead letter.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{}", .0.line())]
+    Failed(Untrusted),
 }
 
 impl ReadError {

@@ -14,9 +14,11 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use regex::{Captures, Regex, RegexSet};
 use serde_json::Value;
 
+use crate::Untrusted;
 use crate::approval::{Pending, Question};
 use crate::escalation::{Approval, Delivery, Notice};
 use crate::investigation::{Evidence, Finding, Report};
+use crate::untrusted::{is_unsafe, visible};
 
 /// Bytes of a text that leaves; the rest is cut off.
 pub const MAX: usize = 4 << 20;
@@ -477,6 +479,26 @@ impl Redactor {
         Redacted { text, counts }
     }
 
+    /// Redacted, and with nothing unseen in it: for whoever reads it elsewhere.
+    pub fn shown(&self, text: &Untrusted) -> String {
+        visible(&self.redact_hidden(text.expose_untrusted()).text)
+    }
+
+    /// As [`Redactor::redact`], of a text that may hide a secret from it by characters that nobody sees: if it does, without them.
+    pub fn redact_hidden(&self, text: &str) -> Redacted {
+        let redacted = self.redact(text);
+        let is_seen = |c: &char| !is_unsafe(*c) || matches!(c, '\n' | '\t');
+        if redacted.text.chars().all(|c| is_seen(&c)) {
+            return redacted;
+        }
+        let mut bare = self.redact(&redacted.text.chars().filter(is_seen).collect::<String>());
+        if bare.counts.is_empty() {
+            return redacted;
+        }
+        redacted.counts.iter().for_each(|(name, count)| *bare.counts.entry(name).or_default() += count);
+        bare
+    }
+
     fn without_configured(&self, mut text: String, counts: &mut Counts) -> String {
         const NAME: &str = "configured-secret";
         let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
@@ -492,29 +514,34 @@ impl Redactor {
 
     /// What a listing shows of a notice's way: what was sent, and what was said to it.
     pub fn delivery(&self, delivery: &Delivery) -> Delivery {
-        let clean = |text: &str| self.redact(text).text;
         Delivery {
-            title: clean(&delivery.title),
-            reason: clean(&delivery.reason),
-            last_error: delivery.last_error.as_deref().map(clean),
+            title: self.clean(&delivery.title),
+            reason: self.clean(&delivery.reason),
+            last_error: delivery.last_error.as_deref().map(|error| self.redact(error).text),
             ..delivery.clone()
         }
     }
 
     /// As its notice was sent. The hash stays that of what would run.
     pub fn question(&self, question: &Question) -> Question {
-        let clean = |text: &str| self.redact(text).text;
-        Question { what: clean(&question.what), reason: clean(&question.reason), ..question.clone() }
+        Question {
+            what: self.clean(&question.what),
+            reason: self.clean(&question.reason),
+            ..question.clone()
+        }
     }
 
     pub fn pending(&self, pending: &Pending) -> Pending {
-        let clean = |text: &str| self.redact(text).text;
         Pending {
-            title: clean(&pending.title),
-            purpose: clean(&pending.purpose),
+            title: self.clean(&pending.title),
+            purpose: self.clean(&pending.purpose),
             question: self.question(&pending.question),
             ..pending.clone()
         }
+    }
+
+    fn clean(&self, text: &Untrusted) -> Untrusted {
+        self.redact_hidden(text.expose_untrusted()).text.into()
     }
 
     /// Every text in it; an object's key is the name that its value is assigned to.
@@ -546,10 +573,10 @@ impl Redactor {
     /// Every text of it.
     pub fn notice(&self, notice: &Notice) -> (Notice, Counts) {
         let mut counts = Counts::new();
-        let mut clean = |text: &str| {
-            let redacted = self.redact(text);
+        let mut clean = |text: &Untrusted| {
+            let redacted = self.redact_hidden(text.expose_untrusted());
             redacted.counts.iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
-            redacted.text
+            Untrusted::from(redacted.text)
         };
         let notice = Notice {
             title: clean(&notice.title),
@@ -566,7 +593,7 @@ impl Redactor {
     }
 }
 
-fn clean_report(report: &Report, clean: &mut impl FnMut(&str) -> String) -> Report {
+fn clean_report(report: &Report, clean: &mut impl FnMut(&Untrusted) -> Untrusted) -> Report {
     let findings = report.findings.iter().map(|finding| {
         let evidence = finding.evidence.iter();
         let evidence =
@@ -576,8 +603,8 @@ fn clean_report(report: &Report, clean: &mut impl FnMut(&str) -> String) -> Repo
     Report {
         findings: findings.collect(),
         summary: clean(&report.summary),
-        root_cause: report.root_cause.as_deref().map(&mut *clean),
-        recommendations: report.recommendations.iter().map(|text| clean(text)).collect(),
+        root_cause: report.root_cause.as_ref().map(&mut *clean),
+        recommendations: report.recommendations.iter().map(clean).collect(),
         confidence: report.confidence,
     }
 }

@@ -385,7 +385,7 @@ fn what_is_too_long_is_cut_before_a_word() {
 #[test]
 fn every_text_of_a_notice_is_redacted() {
     let secret = format!("ghp_{}", alnum(36));
-    let text = || format!("see {secret}");
+    let text = || Untrusted::from(format!("see {secret}"));
     let notice = Notice {
         kind: Default::default(),
         key: "wk-1-inc-1".into(),
@@ -415,4 +415,23 @@ fn every_text_of_a_notice_is_redacted() {
     let (redacted, counts) = Redactor::default().notice(&notice);
     assert!(!serde_json::to_string(&redacted).unwrap().contains(&secret));
     assert_eq!(counts, Counts::from([("github-token", 8)]));
+}
+
+#[test]
+fn a_secret_does_not_hide_behind_what_nobody_sees() {
+    let redactor = Redactor::default();
+    redactor.learn("correct-horse");
+    let token = format!("ghp_{}", alnum(36));
+    for secret in ["correct-horse", &token] {
+        for unseen in ["\u{200b}", "\u{1b}", "\u{e0041}", "\u{ad}\u{2060}", "\u{fe0f}"] {
+            let (begin, end) = secret.split_at(7);
+            let redacted = redactor.redact_hidden(&format!("a {begin}{unseen}{end}\n\tb"));
+            assert!(
+                redacted.text.starts_with("a [redacted: ") && redacted.text.ends_with("]\n\tb"),
+                "{redacted:?}"
+            );
+        }
+    }
+    // What hides nothing stays as it is.
+    assert_eq!(redactor.redact_hidden("a\u{200b}b").text, "a\u{200b}b");
 }

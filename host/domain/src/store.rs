@@ -13,7 +13,7 @@ use crate::escalation::{self, DeliveryState, Notice};
 use crate::incident::{Correlation, Incident, IncidentStatus};
 use crate::investigation::{Entry, Event, Investigation, PastReport, State};
 use crate::plugin::Payload;
-use crate::{IncidentId, InvestigationId, Timestamp};
+use crate::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 /// What one payload brought, to be kept in one commit.
 pub struct Delivery {
@@ -67,7 +67,7 @@ pub struct DeadLetter {
     pub received_at: Timestamp,
     pub payload: Payload,
     /// What the plugin failed with, last.
-    pub error: String,
+    pub error: Untrusted,
 }
 
 /// What came of removing old payloads.
@@ -83,12 +83,12 @@ pub struct Pruned {
 pub struct StoredAlert {
     #[serde(skip)]
     pub seq: i64,
-    pub id: String,
+    pub id: Untrusted,
     pub source: String,
     pub severity: Severity,
     pub status: Status,
-    pub title: String,
-    pub description: String,
+    pub title: Untrusted,
+    pub description: Untrusted,
     pub labels: crate::Labels,
     pub annotations: crate::Labels,
     pub starts_at: Timestamp,
@@ -245,7 +245,7 @@ pub trait Store: Send + Sync {
         source: &str,
         received_at: Timestamp,
         payload: Arc<Payload>,
-        error: &str,
+        error: &Untrusted,
     ) -> Result<PayloadId, StoreError>;
 
     /// Unsettled ones, oldest first, above `after`.

@@ -23,7 +23,7 @@ fn rows(side: &str, is_wrong: impl Fn(Verdict) -> bool) -> Vec<Row> {
             let judged = judge(&gate, &command);
             row.by_verdict[judged.verdict as usize] += 1;
             if is_wrong(judged.verdict) {
-                row.wrong.push(format!("{}  ({})", command.escape_debug(), judged.reason));
+                row.wrong.push(format!("{}  ({})", command.escape_debug(), judged.reason.line()));
             }
         }
         row

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use watchkeeper_domain::approval::{Answer, ApprovalId, Pending};
 use watchkeeper_domain::investigation::{Asked, Event, Investigation, Progress, State};
 use watchkeeper_domain::store::{InvestigationQuery, Store, StoreError, Window};
-use watchkeeper_domain::{InvestigationId, Timestamp};
+use watchkeeper_domain::{InvestigationId, Timestamp, Untrusted};
 
 /// Why an answer doesn't count.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,8 @@ pub enum Refused {
     #[error("{0} expired; its investigation was escalated")]
     Expired(ApprovalId),
     /// What the person saw isn't what waits.
-    #[error("{id} is about another call than the one with this hash; look again: {what}")]
-    Other { id: ApprovalId, what: String },
+    #[error("{id} is about another call than the one with this hash; look again: {}", what.line())]
+    Other { id: ApprovalId, what: Untrusted },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,12 +1,19 @@
 //! The briefing: what is known of an incident when its investigation begins.
 
 use watchkeeper_domain::investigation::{Briefing, ToolDescription};
+use watchkeeper_domain::prompt::Nonce;
 use watchkeeper_domain::store::{AlertQuery, Store, StoreError, Window};
 use watchkeeper_domain::{IncidentId, Timestamp};
 
 /// The bounds that `wit/` documents.
 const RELATED: u32 = 50;
 const HISTORY: u32 = 5;
+
+/// Of an investigation's prompt. Without random bits there is none, and no prompt.
+pub(crate) fn nonce() -> Option<Nonce> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).ok().map(|()| Nonce::of(bits))
+}
 
 /// None if the incident has no alert, which a later retention may bring about.
 pub(crate) async fn brief(

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
-use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::{Alert, RawAlert, Severity};
 use watchkeeper_domain::incident::Correlation;
 use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Reply};
 use watchkeeper_domain::store::{CursorMove, DeadLetter, Delivery, PayloadId, Receipt, Store, StoreError};
+use watchkeeper_domain::{Timestamp, Untrusted};
 
 /// A configured origin of alerts, ready to read.
 pub struct Source {
@@ -63,7 +63,7 @@ pub enum Accepted {
     /// The plugin failed on it. It is kept, and can be replayed.
     DeadLetter {
         id: PayloadId,
-        error: String,
+        error: Untrusted,
     },
     /// A handshake; nothing was to be kept.
     Replied(Reply),
@@ -72,12 +72,12 @@ pub enum Accepted {
 /// Nothing was kept, and the sender must know.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("{0}")]
-    InvalidPayload(String),
-    #[error("{0}")]
-    Unauthorized(String),
-    #[error("{reason}")]
-    Unavailable { reason: String, retry_after: Option<Duration> },
+    #[error("{}", .0.line())]
+    InvalidPayload(Untrusted),
+    #[error("{}", .0.line())]
+    Unauthorized(Untrusted),
+    #[error("{}", reason.line())]
+    Unavailable { reason: Untrusted, retry_after: Option<Duration> },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -117,7 +117,7 @@ impl Ingest {
             Ok(Read::Reply(reply)) => return Ok(Accepted::Replied(reply)),
             Err(ReadError::Failed(error)) => {
                 let id = self.store.bury(&source.name, received_at, payload, &error).await?;
-                tracing::warn!(source = %source.name, payload = %id, %error, "the plugin failed; its payload is kept");
+                tracing::warn!(source = %source.name, payload = %id, error = error.line(), "the plugin failed; its payload is kept");
                 return Ok(Accepted::DeadLetter { id, error });
             }
             Err(error) => return Err(error.into()),
@@ -168,7 +168,7 @@ impl Ingest {
         error: &ReadError,
     ) -> Result<(), StoreError> {
         source.metrics.error(error);
-        let id = self.store.bury(&source.name, received_at, payload, &error.to_string()).await?;
+        let id = self.store.bury(&source.name, received_at, payload, &error.to_string().into()).await?;
         tracing::warn!(source = %source.name, payload = %id, %error, "an alert breaks a rule; it is kept as a dead letter");
         Ok(())
     }
@@ -237,7 +237,7 @@ async fn read(source: &Source, payload: &Arc<Payload>) -> Result<Read, ReadError
 /// A rule that is broken is the sender's to mend: the plugin passes on what it was sent.
 pub(crate) fn validate(alerts: Vec<RawAlert>) -> Result<Vec<Alert>, ReadError> {
     let validated = alerts.into_iter().enumerate().map(|(index, alert)| alert.validate(index));
-    validated.collect::<Result<_, _>>().map_err(|error| ReadError::InvalidPayload(error.to_string()))
+    validated.collect::<Result<_, _>>().map_err(|error| ReadError::InvalidPayload(error.to_string().into()))
 }
 
 /// Handles that are looked up once a source, not once an alert.

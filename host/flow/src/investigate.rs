@@ -19,7 +19,7 @@ use watchkeeper_domain::tool::Tool;
 use watchkeeper_domain::{InvestigationId, Timestamp};
 
 use crate::approvals::Expiry;
-use crate::brief::brief;
+use crate::brief::{brief, nonce};
 
 /// How often the queue is looked into when nobody says that there is something: another process may have put it there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -94,7 +94,7 @@ impl Investigator {
         tracing::error!(investigation = %id, %error, "an investigation's run panicked");
         let noted = async {
             let next = self.store.transcript(id, 0).await?.last().map_or(0, |entry| entry.seq + 1);
-            let error = format!("the host failed in this run: {error}");
+            let error = format!("the host failed in this run: {error}").into();
             self.store.append(id, next, Event::BrainFailed { error }).await
         };
         if let Err(error) = noted.await {
@@ -241,7 +241,8 @@ impl Run<'_> {
         match investigator.brains.open(&briefing.alert, &briefing).await {
             Ok(opening) if opening.prompt.first_steps.len() > MAX_CALLS => {
                 let (by, count) = (opening.prompt_by, opening.prompt.first_steps.len());
-                let reason = format!("plugin {by} proposes {count} first steps; the most is {MAX_CALLS}");
+                let reason =
+                    format!("plugin {by} proposes {count} first steps; the most is {MAX_CALLS}").into();
                 self.record(Event::Escalated { reason }).await
             }
             Ok(opening) => {
@@ -250,6 +251,7 @@ impl Run<'_> {
                     brain: opening.brain.name().to_owned(),
                     prompt_by: opening.prompt_by,
                     prompt: opening.prompt.clone(),
+                    nonce: nonce(),
                 };
                 self.brain = Some(opening.brain);
                 self.prompt = Some(opening.prompt);
@@ -294,9 +296,9 @@ impl Run<'_> {
             }
         };
         let effect: Effect = approved.effect();
-        let Some(tool) = self.investigator.tools.get(&open.tool) else {
-            let outcome =
-                Outcome::without_run(OutcomeStatus::Failed, format!("there is no tool `{}`", open.tool));
+        let Some(tool) = self.investigator.tools.get(open.tool.expose_untrusted()) else {
+            let why = format!("there is no tool `{}`", open.tool.line());
+            let outcome = Outcome::without_run(OutcomeStatus::Failed, why);
             return self.record(Event::Acted { call, outcome }).await;
         };
         self.record(Event::Acting { call, effect }).await?;
@@ -318,7 +320,7 @@ impl Run<'_> {
                 self.record(Event::Asked { call, question, expires_at }).await
             }
             None => {
-                let reason = open.verdict.as_ref().map_or("", |(_, reason)| reason);
+                let reason = open.verdict.as_ref().map_or("", |(_, reason)| reason.expose_untrusted());
                 let why = format!("It was not run, and nobody can approve it as it stands: {reason}.");
                 let outcome = Outcome::without_run(OutcomeStatus::Refused, why);
                 self.record(Event::Acted { call, outcome }).await
@@ -342,7 +344,7 @@ impl Run<'_> {
 
     async fn next_step(&mut self) -> Result<Step, BrainError> {
         let (Some(briefing), Some(prompt)) = (&self.progress.briefing, &self.prompt) else {
-            return Err(BrainError("the run has no briefing".into()));
+            return Err(BrainError::new("the run has no briefing"));
         };
         let brain = match &self.brain {
             Some(brain) => brain.clone(),
@@ -358,7 +360,7 @@ impl Run<'_> {
             .filter_map(|call| Some((call.call.clone(), call.outcome.clone()?)))
             .collect();
         let next = tokio::time::timeout(self.time_left(), brain.next(briefing, prompt, &done));
-        let step = next.await.map_err(|_| BrainError("its time was spent before it answered".into()))??;
+        let step = next.await.map_err(|_| BrainError::new("its time was spent before it answered"))??;
         self.brain = Some(brain);
         check(step, done.len())
     }
@@ -366,7 +368,7 @@ impl Run<'_> {
 
 /// What a brain answers is held to the contract, whoever the brain is.
 fn check(step: Step, outcomes: usize) -> Result<Step, BrainError> {
-    let wrong = |what: String| Err(BrainError(format!("the brain's answer is not valid: {what}")));
+    let wrong = |what: String| Err(BrainError::new(format!("the brain's answer is not valid: {what}")));
     match &step {
         Step::Calls(calls) if calls.is_empty() => wrong("it proposes no calls and concludes nothing".into()),
         Step::Calls(calls) if calls.len() > MAX_CALLS => {

@@ -110,7 +110,7 @@ impl Sink for Keeper {
 impl Keeper {
     /// One alert that breaks a rule holds nobody else's up.
     async fn set_aside(&self, alert: RawAlert, at: Timestamp, error: String) -> Result<(), String> {
-        let error = ReadError::InvalidPayload(error);
+        let error = ReadError::InvalidPayload(error.into());
         let payload = Batch { alerts: vec![alert], ..Batch::default() }.to_payload();
         self.ingest.bury(&self.source, at, Arc::new(payload), &error).await.map_err(|error| error.to_string())
     }

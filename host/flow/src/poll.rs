@@ -160,7 +160,7 @@ fn bounded(batch: Batch) -> Result<Batch, ReadError> {
     match batch.cursor.as_ref().map_or(0, String::len) {
         bytes if bytes > Batch::MAX_CURSOR => {
             let most = Batch::MAX_CURSOR;
-            Err(ReadError::Failed(format!("its cursor has {bytes} bytes; the most is {most}")))
+            Err(ReadError::Failed(format!("its cursor has {bytes} bytes; the most is {most}").into()))
         }
         _ => Ok(batch),
     }

@@ -14,10 +14,10 @@ use async_trait::async_trait;
 use common::Fixture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use watchkeeper_domain::IncidentId;
 use watchkeeper_domain::escalation::{Channel, ChannelError, DeliveryState, Notice};
 use watchkeeper_domain::investigation::Event;
 use watchkeeper_domain::store::DeliveryQuery;
+use watchkeeper_domain::{IncidentId, Untrusted};
 use watchkeeper_flow::escalate;
 
 /// Refuses as often as it is told to, and keeps every attempt with its time.
@@ -245,7 +245,7 @@ impl Channel for Parrot {
 async fn what_leaves_is_redacted_and_what_comes_back_too() {
     let fixture = Fixture::new();
     let id = fixture.queued("a").await;
-    let reason = "stopped at password=hunter2".to_owned();
+    let reason = Untrusted::from("stopped at password=hunter2");
     fixture.store.append(id, 1, Event::Escalated { reason: reason.clone() }).await.unwrap();
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(outbox(&fixture, vec![Arc::new(Parrot)]).run(stopped));

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use watchkeeper_domain::alert::RawAlert;
@@ -53,7 +53,7 @@ impl Ended {
     }
 
     fn reason(&self) -> &str {
-        self.investigation.reason.as_deref().unwrap_or_default()
+        self.investigation.reason.as_ref().map_or("", |reason| reason.expose_untrusted())
     }
 
     async fn events(&self) -> Vec<Event> {
@@ -102,7 +102,7 @@ async fn an_unsure_report_escalates_and_is_kept() {
 #[tokio::test]
 async fn the_first_steps_are_run_before_the_brain_is_asked() {
     let brains = FakeBrains::new(|_, done| {
-        let outputs: Vec<_> = done.iter().map(|(_, outcome)| outcome.output.as_str()).collect();
+        let outputs: Vec<_> = done.iter().map(|(_, outcome)| outcome.output.visible()).collect();
         assert_eq!(outputs, ["output of uptime", "output of true"]);
         assert_eq!(done[1].0, bash("true"));
         Ok(conclude(0.9))
@@ -125,7 +125,7 @@ async fn what_the_gate_blocks_never_runs_and_escalates() {
 
 #[tokio::test]
 async fn what_the_gate_asks_about_waits_for_a_person_and_does_not_run() {
-    let tool = |tool: &str, input| Call { tool: tool.into(), input, purpose: String::new() };
+    let tool = |tool: &str, input: Value| Call { tool: tool.into(), input: input.into(), purpose: "".into() };
     for call in [bash("kill"), bash("nobody-knows-this"), tool("read_file", json!({"path": "/home/x"}))] {
         let proposed = Step::Calls(vec![call.clone(), bash("uptime")]);
         let ended = Ended::of(FakeBrains::saying(proposed), FakeTool::fine()).await;
@@ -138,7 +138,7 @@ async fn what_the_gate_asks_about_waits_for_a_person_and_does_not_run() {
 
 #[tokio::test]
 async fn what_nobody_could_run_as_it_stands_is_refused_to_the_brain() {
-    let tool = |tool: &str, input| Call { tool: tool.into(), input, purpose: String::new() };
+    let tool = |tool: &str, input: Value| Call { tool: tool.into(), input: input.into(), purpose: "".into() };
     for call in [
         bash("$(rm)"),
         bash("uptime > /etc/passwd"),
@@ -159,7 +159,7 @@ async fn the_verdict_and_its_rule_are_in_the_transcript() {
         let judged = Event::Judged {
             call: 0,
             verdict,
-            reason: format!("`{command}`: a person decides"),
+            reason: format!("`{command}`: a person decides").into(),
             rule: Some(rule.into()),
         };
         assert!(ended.events().await.contains(&judged));
@@ -306,7 +306,7 @@ async fn the_briefing_holds_the_leading_alert_and_past_reports() {
     let titled = |id: &str| RawAlert { title: "disk full".into(), ..raw(id) };
     for (id, history) in [("first", 0), ("second", 1), ("third", 2)] {
         let brains = FakeBrains::new(move |briefing, _| {
-            assert_eq!((briefing.alert.id.as_str(), briefing.source.as_str()), (id, "prom"));
+            assert_eq!((briefing.alert.id.line().as_str(), briefing.source.as_str()), (id, "prom"));
             assert_eq!(briefing.history.len(), history);
             assert!(briefing.history.iter().all(|past| past.report == report(0.9)));
             Ok(conclude(0.9))

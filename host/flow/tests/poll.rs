@@ -164,7 +164,7 @@ fn unavailable(retry_after_ms: Option<u64>) -> Answer {
 async fn ids(store: &Arc<FaultyStore>) -> Vec<String> {
     let mut stored = store.alerts(AlertQuery::default()).await.unwrap().items;
     stored.reverse();
-    stored.into_iter().map(|alert| alert.id).collect()
+    stored.into_iter().map(|alert| alert.id.into_exposed()).collect()
 }
 
 async fn cursor(store: &Arc<FaultyStore>) -> Option<String> {
@@ -329,7 +329,7 @@ async fn a_cursor_that_somebody_else_moved_is_read_again() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_breaks_a_rule_is_refused_whole() {
     let long = Batch { cursor: Some("x".repeat(Batch::MAX_CURSOR + 1)), ..batch(&["a"], "") };
-    let untitled = RawAlert { title: String::new(), ..raw("b") };
+    let untitled = RawAlert { title: "".into(), ..raw("b") };
     let untitled = Batch { alerts: vec![raw("a"), untitled], ..batch(&[], "1") };
     let cases = [
         (untitled, ReadError::InvalidPayload("alerts[1].title: must not be empty".into())),

@@ -1,34 +1,19 @@
 //! Text for terminals: tables, transcripts, reports.
 //!
-//! Invariant: nothing that came from outside is printed but through [`safe`]: alerts and outputs may hold control sequences.
+//! What came from outside is [`Untrusted`](watchkeeper_domain::Untrusted), and its exits make it fit for a terminal. A cell of a
+//! table may hold an error in words, too, so a table makes all of its cells so.
 
 use std::fmt::Write;
 
+use watchkeeper_domain::Untrusted;
 use watchkeeper_domain::investigation::*;
+use watchkeeper_domain::untrusted;
 
 /// Lines of a call's output that a transcript shows; the store has them all.
 const OUTPUT_LINES: usize = 12;
 
 /// Characters of one such line.
 const LINE: usize = 160;
-
-/// `text` with control characters made visible; line breaks and tabs stay.
-pub fn safe(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            // Also those that reorder what is read: https://www.unicode.org/reports/tr9/
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                '\u{fffd}'
-            }
-            c => c,
-        })
-        .collect()
-}
-
-fn one_line(text: &str) -> String {
-    safe(text).replace(['\n', '\t'], " ")
-}
 
 /// Columns as wide as their widest cell.
 pub struct Table<const N: usize> {
@@ -41,7 +26,7 @@ impl<const N: usize> Table<N> {
     }
 
     pub fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| one_line(&cell)));
+        self.rows.push(cells.map(|cell| untrusted::line(&cell)));
     }
 
     /// `next` is the listing's cursor.
@@ -89,7 +74,7 @@ impl TranscriptPrinter {
             Event::Started { trigger: Trigger::Requested } => writeln!(out, "{at}  started, on request"),
             Event::Running => writeln!(out, "{at}  running"),
             Event::Briefed { briefing, brain, prompt, .. } => {
-                let title = one_line(&briefing.alert.title);
+                let title = briefing.alert.title.line();
                 writeln!(
                     out,
                     "{at}  briefed: {title} ({}), incident {}",
@@ -98,22 +83,23 @@ impl TranscriptPrinter {
                 writeln!(
                     out,
                     "              brain: {}; {} first steps",
-                    one_line(brain),
+                    untrusted::line(brain),
                     prompt.first_steps.len()
                 )
             }
             Event::Proposed { calls } => writeln!(out, "{at}  proposes {} calls", calls.len()),
             Event::Judged { call, verdict, reason, rule } => {
-                let rule = rule.as_deref().map(|rule| format!(" [{}]", one_line(rule))).unwrap_or_default();
+                let rule =
+                    rule.as_deref().map(|rule| format!(" [{}]", untrusted::line(rule))).unwrap_or_default();
                 writeln!(out, "{at}  #{call} {}", self.call(*call))?;
-                writeln!(out, "              {verdict}{rule}: {}", one_line(reason))
+                writeln!(out, "              {verdict}{rule}: {}", reason.line())
             }
             Event::Asked { call, question, expires_at } => {
-                let what = one_line(&question.what);
+                let what = question.what.line();
                 writeln!(out, "{at}  [{call}] waits until {expires_at} for a person: {what}")
             }
             Event::Answered { call, answer } => {
-                writeln!(out, "{at}  [{call}] {}", one_line(&answer.to_string()))
+                writeln!(out, "{at}  [{call}] {answer}")
             }
             Event::Acting { .. } => Ok(()),
             Event::Acted { call, outcome } => {
@@ -121,14 +107,14 @@ impl TranscriptPrinter {
                 write_output(out, &outcome.output)?;
                 writeln!(out, "              progress: {} calls done", self.done())
             }
-            Event::BrainFailed { error } => writeln!(out, "{at}  the brain failed: {}", one_line(error)),
+            Event::BrainFailed { error } => writeln!(out, "{at}  the brain failed: {}", error.line()),
             Event::Concluded { report } => {
                 writeln!(out, "{at}  concluded, with a confidence of {:.2}", report.confidence)
             }
             Event::Completed => writeln!(out, "{at}  completed"),
-            Event::Failed { reason } => writeln!(out, "{at}  failed: {}", one_line(reason)),
+            Event::Failed { reason } => writeln!(out, "{at}  failed: {}", reason.line()),
             Event::Escalated { reason } => {
-                writeln!(out, "{at}  escalated, a human is called: {}", one_line(reason))
+                writeln!(out, "{at}  escalated, a human is called: {}", reason.line())
             }
         }
     }
@@ -136,11 +122,11 @@ impl TranscriptPrinter {
     fn call(&self, number: u32) -> String {
         let Some(progress) = self.progress.calls.get(number as usize) else { return String::new() };
         let call = &progress.call;
-        let input = ["command", "path"].iter().find_map(|key| call.input.get(key)?.as_str());
-        let input = input.map_or_else(|| call.input.to_string(), str::to_owned);
-        let purpose =
-            if call.purpose.is_empty() { String::new() } else { format!("  ({})", one_line(&call.purpose)) };
-        format!("{}: {}{purpose}", one_line(&call.tool), one_line(&input))
+        let purpose = match call.purpose.is_empty() {
+            true => String::new(),
+            false => format!("  ({})", call.purpose.line()),
+        };
+        format!("{}: {}{purpose}", call.tool.line(), call.words().line())
     }
 
     fn done(&self) -> String {
@@ -149,7 +135,7 @@ impl TranscriptPrinter {
     }
 }
 
-fn ended(outcome: &Outcome) -> String {
+pub fn ended(outcome: &Outcome) -> String {
     match (outcome.status, outcome.exit_code) {
         (OutcomeStatus::Ran, Some(0) | None) => "ran".into(),
         (OutcomeStatus::Ran, Some(code)) => format!("ran, exit code {code}"),
@@ -160,8 +146,8 @@ fn ended(outcome: &Outcome) -> String {
     }
 }
 
-fn write_output(out: &mut String, output: &str) -> std::fmt::Result {
-    let output = safe(output);
+fn write_output(out: &mut String, output: &Untrusted) -> std::fmt::Result {
+    let output = output.visible();
     let lines: Vec<&str> = output.lines().collect();
     for line in lines.iter().take(OUTPUT_LINES) {
         writeln!(out, "              │ {}", line.chars().take(LINE).collect::<String>())?;
@@ -182,34 +168,24 @@ pub fn conclusion(investigation: &Investigation) -> String {
 fn write_conclusion(out: &mut String, investigation: &Investigation) -> std::fmt::Result {
     writeln!(out, "\n{} of {}: {}", investigation.id, investigation.incident, investigation.state)?;
     if let Some(reason) = &investigation.reason {
-        writeln!(out, "  {}", one_line(reason))?;
+        writeln!(out, "  {}", reason.line())?;
     }
     let Some(report) = &investigation.report else { return Ok(()) };
-    writeln!(out, "\nReport: {}", one_line(&investigation.title))?;
-    writeln!(out, "  {}", one_line(&report.summary))?;
-    let cause = report.root_cause.as_deref().unwrap_or("not known");
-    writeln!(out, "\n  Root cause: {}", one_line(cause))?;
+    writeln!(out, "\nReport: {}", investigation.title.line())?;
+    writeln!(out, "  {}", report.summary.line())?;
+    let cause = report.root_cause.as_ref().map_or("not known".into(), |cause| cause.line());
+    writeln!(out, "\n  Root cause: {cause}")?;
     writeln!(out, "  Confidence: {:.2}", report.confidence)?;
     writeln!(out, "\n  Findings")?;
     for finding in &report.findings {
-        writeln!(out, "  - {}", one_line(&finding.statement))?;
+        writeln!(out, "  - {}", finding.statement.line())?;
         for evidence in &finding.evidence {
-            writeln!(out, "      #{}: {}", evidence.call, one_line(&evidence.excerpt))?;
+            writeln!(out, "      #{}: {}", evidence.call, evidence.excerpt.line())?;
         }
     }
     writeln!(out, "\n  Recommendations")?;
     for (number, recommendation) in report.recommendations.iter().enumerate() {
-        writeln!(out, "  {}. {}", number + 1, one_line(recommendation))?;
+        writeln!(out, "  {}. {}", number + 1, recommendation.line())?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_sequences_do_not_reach_the_terminal() {
-        assert_eq!(safe("a\u{1b}[31mb\u{202e}\r\nc\td"), "a\u{fffd}[31mb\u{fffd}\u{fffd}\nc\td");
-    }
 }

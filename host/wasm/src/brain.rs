@@ -45,7 +45,7 @@ impl Brain for Playbook {
 
 impl From<CallError> for BrainError {
     fn from(error: CallError) -> Self {
-        BrainError(error.to_string())
+        BrainError::new(error.to_string())
     }
 }
 
@@ -71,7 +71,7 @@ impl Brains for Registry {
         slot.remember(alert, briefing);
         let name = &slot.name;
         if !slot.live().is_some_and(|live| live.plugin.has(Interface::Playbook)) {
-            return Err(BrainError(format!(
+            return Err(BrainError::new(format!(
                 "plugin {name} knows this alert but is no playbook, and no model is configured"
             )));
         }
@@ -82,7 +82,7 @@ impl Brains for Registry {
     async fn resume(&self, name: &str) -> Result<Arc<dyn Brain>, BrainError> {
         let slot = name.strip_prefix(PREFIX).and_then(|plugin| self.slot(plugin));
         let slot = slot.filter(|slot| Registry::prompts_of(slot).is_some()).ok_or_else(|| {
-            BrainError(format!(
+            BrainError::new(format!(
                 "`{name}` proposed the steps so far, and is not there any more: put its plugin back"
             ))
         })?;
@@ -107,7 +107,7 @@ impl Registry {
         }
         best.map(|(_, slot)| slot).ok_or_else(|| {
             let failed = if failed.is_empty() { String::new() } else { format!("; {}", failed.join("; ")) };
-            BrainError(format!("no plugin knows alerts like `{}`{failed}", alert.title))
+            BrainError::new(format!("no plugin knows alerts like `{}`{failed}", alert.title.line()))
         })
     }
 }

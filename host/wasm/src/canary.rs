@@ -6,6 +6,7 @@ use watchkeeper_domain::Alert;
 use watchkeeper_domain::alert::RawAlert;
 use watchkeeper_domain::investigation::Briefing;
 use watchkeeper_domain::plugin::{Payload, Reading};
+use watchkeeper_domain::untrusted::visible;
 
 use crate::pool::{CallError, Pool, Time};
 use crate::reader;
@@ -66,18 +67,18 @@ impl<'a> Comparison<'a> {
             if Instant::now() > self.until {
                 return;
             }
-            let (of, item) = ("prompt-builder", alert.id.as_str());
+            let (of, item) = ("prompt-builder", alert.id.line());
             let score = |pool: &Pool| {
                 pool.call_here(Time::Call, |at| at.functions.score(&mut at.store, alert).map(Ok))
             };
-            self.compare(of, item, score(&before), score(&after), |score| vec![row("score", score)]);
+            self.compare(of, &item, score(&before), score(&after), |score| vec![row("score", score)]);
             let build =
                 |pool: &Pool| pool.call_here(Time::Call, |at| at.functions.build(&mut at.store, briefing));
-            self.compare(of, item, build(&before), build(&after), |prompt| {
-                let steps = prompt.first_steps.iter().map(|call| call.input.to_string()).collect::<Vec<_>>();
+            self.compare(of, &item, build(&before), build(&after), |prompt| {
+                let steps = prompt.first_steps.iter().map(|call| call.input.line()).collect::<Vec<_>>();
                 vec![
-                    row("instructions", &prompt.instructions),
-                    row("task", &prompt.task),
+                    row("instructions", prompt.instructions.visible()),
+                    row("task", prompt.task.visible()),
                     row("first-steps", steps.join("; ")),
                 ]
             });
@@ -170,7 +171,7 @@ fn read(pool: &Pool, payload: &Payload) -> Result<Reading, CallError> {
 type Field = (Option<String>, String, String);
 
 fn row(name: &str, value: impl ToString) -> Field {
-    (None, name.into(), value.to_string())
+    (None, name.into(), visible(&value.to_string()))
 }
 
 fn reading_fields(reading: &Reading) -> Vec<Field> {
@@ -191,16 +192,16 @@ fn alert_fields((index, alert): (usize, &RawAlert)) -> Vec<Field> {
     let time =
         |time: Option<watchkeeper_domain::Timestamp>| time.map_or("none".into(), |time| time.to_string());
     let mut fields: Vec<(String, String)> = vec![
-        ("id".into(), alert.id.clone()),
+        ("id".into(), alert.id.line()),
         ("severity".into(), alert.severity.to_string()),
         ("status".into(), alert.status.to_string()),
-        ("title".into(), alert.title.clone()),
-        ("description".into(), alert.description.clone()),
+        ("title".into(), alert.title.visible()),
+        ("description".into(), alert.description.visible()),
         ("starts-at".into(), time(alert.starts_at)),
         ("ends-at".into(), time(alert.ends_at)),
     ];
     for (kind, pairs) in [("labels", &alert.labels), ("annotations", &alert.annotations)] {
-        fields.extend(pairs.iter().map(|(name, value)| (format!("{kind}.{name}"), value.clone())));
+        fields.extend(pairs.iter().map(|(name, value)| (format!("{kind}.{}", name.line()), value.visible())));
     }
     let item = format!("alerts[{index}]");
     fields.into_iter().map(|(name, value)| (Some(item.clone()), name, value)).collect()

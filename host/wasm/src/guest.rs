@@ -12,6 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use watchkeeper_domain::untrusted;
 
 use crate::calls::Calls;
 use crate::limits::Limiter;
@@ -273,7 +274,8 @@ impl GuestLog {
             return;
         }
         let end = message.floor_char_boundary(LOG_LINE);
-        let (plugin, message) = (&*self.who, &message[..end]);
+        // On one line: what it writes is no other line of the log.
+        let (plugin, message) = (&*self.who, untrusted::line(&message[..end]));
         match level {
             tracing::Level::TRACE => tracing::trace!(target: "plugin", plugin, "{message}"),
             tracing::Level::DEBUG => tracing::debug!(target: "plugin", plugin, "{message}"),

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{Result, Store, Trap, UpdateDeadline};
 use watchkeeper_domain::plugin::{Feed, Sink};
+use watchkeeper_domain::untrusted::visible;
 
 use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
@@ -68,8 +69,8 @@ pub(crate) enum Time {
 
 fn described(error: &PluginError) -> String {
     match error {
-        PluginError::InvalidConfig { key: Some(key), reason } => format!("{key}: {reason}"),
-        PluginError::InvalidConfig { key: None, reason } => reason.clone(),
+        PluginError::InvalidConfig { key: Some(key), reason } => format!("{}: {}", key.line(), reason.line()),
+        PluginError::InvalidConfig { key: None, reason } => reason.line(),
         PluginError::Read(error) => error.to_string(),
     }
 }
@@ -436,8 +437,9 @@ impl Inner {
         CallError::Plugin { plugin: self.who(), error }
     }
 
+    /// In words that hold what the guest printed, and names of its own in a trap's trace.
     fn failed(&self, reason: String) -> CallError {
-        CallError::Failed { plugin: self.who(), reason, over: Duration::ZERO }
+        CallError::Failed { plugin: self.who(), reason: visible(&reason), over: Duration::ZERO }
     }
 
     fn stopping(&self) -> CallError {

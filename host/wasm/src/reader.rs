@@ -93,10 +93,10 @@ impl From<CallError> for ReadError {
         match error {
             CallError::Plugin { error: PluginError::Read(error), .. } => error,
             CallError::Busy { .. } | CallError::HostStops { .. } => {
-                ReadError::Unavailable { reason: error.to_string(), retry_after_ms: Some(1000) }
+                ReadError::Unavailable { reason: error.to_string().into(), retry_after_ms: Some(1000) }
             }
             CallError::Failed { .. } | CallError::Plugin { .. } | CallError::Quarantined { .. } => {
-                ReadError::Failed(error.to_string())
+                ReadError::Failed(error.to_string().into())
             }
         }
     }

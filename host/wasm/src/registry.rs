@@ -47,7 +47,7 @@ impl From<CallError> for BindError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Plugin { error: PluginError::InvalidConfig { key, reason }, .. } => {
-                BindError::InvalidConfig { key, reason }
+                BindError::InvalidConfig { key: key.map(|key| key.line()), reason: reason.line() }
             }
             error => BindError::Failed(error.to_string()),
         }

@@ -15,7 +15,7 @@ static GATE: LazyLock<Gate> = LazyLock::new(|| {
 });
 
 fuzz_target!(|text: &str| {
-    let call = Call { tool: BASH.to_owned(), input: json!({ "command": text }), purpose: String::new() };
+    let call = Call { tool: BASH.into(), input: json!({ "command": text }).into(), purpose: "".into() };
     let explained = GATE.explain(&call);
     let allowed = explained.judgement.verdict == Verdict::Allow;
     let strictest = explained.parts.iter().map(|part| part.verdict).max();

@@ -87,7 +87,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Answer {
     /// What an answer that isn't what was hoped for means.
     pub(super) fn failure(&self) -> ChannelError {
-        let said = format!("{}: {}", self.status, line(&self.body, SHOWN));
+        let said = format!("{}: {}", self.status, line(&self.body.as_str().into(), SHOWN));
         match self.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => match self.retry_after() {
                 Some(wait) => ChannelError::after(said, wait),

@@ -8,8 +8,8 @@
 use async_trait::async_trait;
 use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
-use watchkeeper_domain::Severity;
 use watchkeeper_domain::escalation::{Channel, ChannelError, Notice, NoticeKind};
+use watchkeeper_domain::{Severity, Untrusted};
 
 use super::text::{line, short};
 use super::{Authorities, http};
@@ -52,13 +52,15 @@ impl PagerDuty {
         if notice.kind == NoticeKind::Closed {
             return json!({ "routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key });
         }
+        let words = [&notice.title, &notice.reason].map(|text| text.expose_untrusted().as_str());
+        let summary = Untrusted::from(words.join(": "));
         json!({
             "routing_key": routing_key,
             "event_action": "trigger",
             "dedup_key": dedup_key,
             "client": "Watchkeeper",
             "payload": {
-                "summary": line(&format!("{}: {}", notice.title, notice.reason), SUMMARY),
+                "summary": line(&summary, SUMMARY),
                 "source": format!("watchkeeper {}", notice.incident),
                 "severity": severity(notice.severity),
                 "timestamp": notice.escalated_at,
@@ -90,11 +92,11 @@ fn details(notice: &Notice) -> Value {
         details["until"] = approval.expires_at.to_string().into();
     }
     if let Some(report) = &notice.report {
-        let all = |texts: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+        let all = |texts: &mut dyn Iterator<Item = &Untrusted>| -> Vec<String> {
             texts.take(DETAILS).map(|text| short(text, DETAIL)).collect()
         };
         details["summary"] = short(&report.summary, DETAIL).into();
-        details["root_cause"] = report.root_cause.as_deref().map(|cause| short(cause, DETAIL)).into();
+        details["root_cause"] = report.root_cause.as_ref().map(|cause| short(cause, DETAIL)).into();
         details["confidence"] = report.confidence.into();
         details["findings"] = all(&mut report.findings.iter().map(|finding| &finding.statement)).into();
         details["recommendations"] = all(&mut report.recommendations.iter()).into();

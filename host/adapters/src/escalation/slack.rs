@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use watchkeeper_domain::Untrusted;
 use watchkeeper_domain::escalation::{Approval, Channel, ChannelError, Notice, NoticeKind};
 
 use super::Authorities;
@@ -18,11 +19,13 @@ use super::text::{headline, line, short};
 
 const API: &str = "https://slack.com/api/";
 
-/// Slack's limits of a header's text, of a section's, and of a section's field; and how many sections a message gets, far below its limit of 50 blocks.
+/// Slack's limits of a header's text, and of a section's; and how many sections a message gets, far below its limit of 50 blocks.
 const HEADER: usize = 150;
 const SECTION: usize = 3000;
-const FIELD: usize = 2000;
 const SECTIONS: usize = 10;
+
+/// Of a section, for our own words before what is told.
+const WORDS: usize = 100;
 
 /// What `text` is cut at by them is 40,000; it is what a phone shows.
 const TEXT: usize = 3000;
@@ -72,9 +75,9 @@ fn message(notice: &Notice) -> Value {
         blocks.push(json!({
             "type": "section",
             "fields": [
-                plain(&short(&format!("Severity: {}", notice.severity), FIELD)),
-                plain(&short(&format!("Incident: {}", notice.incident), FIELD)),
-                plain(&short(&format!("Investigation: {}", notice.investigation), FIELD)),
+                plain(&format!("Severity: {}", notice.severity)),
+                plain(&format!("Incident: {}", notice.incident)),
+                plain(&format!("Investigation: {}", notice.investigation)),
             ],
         }));
     }
@@ -82,7 +85,7 @@ fn message(notice: &Notice) -> Value {
         paragraphs(notice)
             .iter()
             .take(SECTIONS)
-            .map(|text| json!({ "type": "section", "text": plain(&short(text, SECTION)) })),
+            .map(|text| json!({ "type": "section", "text": plain(text) })),
     );
     let buttons = buttons(notice);
     if !buttons.is_empty() {
@@ -90,7 +93,7 @@ fn message(notice: &Notice) -> Value {
     }
     json!({
         // In this one Slack reads markup, so what it reads is taken out of it.
-        "text": escaped(&line(&format!("{} ({})", headline(notice, HEADER), notice.reason), TEXT)),
+        "text": escaped(&format!("{} ({})", headline(notice, HEADER), line(&notice.reason, TEXT))),
         "blocks": blocks,
         "unfurl_links": false,
         "unfurl_media": false,
@@ -99,14 +102,15 @@ fn message(notice: &Notice) -> Value {
 }
 
 fn paragraphs(notice: &Notice) -> Vec<String> {
-    let mut texts = vec![format!("Reason: {}", notice.reason)];
+    let shown = |text: &Untrusted| short(text, SECTION - WORDS);
+    let mut texts = vec![format!("Reason: {}", shown(&notice.reason))];
     if let Some(Approval { id, what, expires_at, .. }) = &notice.approval {
-        texts.push(format!("Would run ({id}, until {expires_at}): {what}"));
+        texts.push(format!("Would run ({id}, until {expires_at}): {}", shown(what)));
     }
     if let Some(report) = &notice.report {
-        texts.push(format!("Summary (confidence {:.2}): {}", report.confidence, report.summary));
-        texts.extend(report.root_cause.iter().map(|cause| format!("Root cause: {cause}")));
-        texts.extend(report.recommendations.iter().map(|advice| format!("Recommended: {advice}")));
+        texts.push(format!("Summary (confidence {:.2}): {}", report.confidence, shown(&report.summary)));
+        texts.extend(report.root_cause.iter().map(|cause| format!("Root cause: {}", shown(cause))));
+        texts.extend(report.recommendations.iter().map(|advice| format!("Recommended: {}", shown(advice))));
     }
     texts
 }
@@ -141,7 +145,10 @@ struct Said {
 
 fn said(answer: &Answer) -> Result<(), ChannelError> {
     let said: Said = serde_json::from_str(&answer.body).map_err(|_| {
-        ChannelError::new(format!("this is no answer of Slack's: {}", line(&answer.body, 100)))
+        ChannelError::new(format!(
+            "this is no answer of Slack's: {}",
+            line(&answer.body.as_str().into(), 100)
+        ))
     })?;
     match said.error.as_str() {
         _ if said.ok => Ok(()),
@@ -150,7 +157,7 @@ fn said(answer: &Answer) -> Result<(), ChannelError> {
             Err(ChannelError::new(error))
         }
         "not_in_channel" => Err(ChannelError::refused("not_in_channel: invite the bot to the channel")),
-        error => Err(ChannelError::refused(line(error, 200))),
+        error => Err(ChannelError::refused(line(&error.into(), 200))),
     }
 }
 

@@ -92,18 +92,23 @@ impl Smtp {
         let thread = format!("<{}@{domain}>", notice.key);
         // The same for a repetition, another for another reason.
         let asked = notice.approval.as_ref().map_or("", |approval| &approval.id);
-        let told = format!("{}\n{}\n{}{asked}", notice.kind.as_str(), notice.reason, notice.escalated_at);
+        let told = format!(
+            "{}\n{}\n{}{asked}",
+            notice.kind.as_str(),
+            notice.reason.expose_untrusted(),
+            notice.escalated_at
+        );
         let id = format!("<{}.{}@{domain}>", notice.key, &Digest::of(told.as_bytes()).to_string()[..16]);
         let severity = notice.severity.as_str().to_uppercase();
         let subject = match notice.kind {
             NoticeKind::Escalated | NoticeKind::Asked => {
-                format!("[{severity}] {}", headline(notice, SUBJECT))
+                format!("[{severity}] {}", headline(notice, SUBJECT - 12))
             }
             NoticeKind::Closed => headline(notice, SUBJECT),
         };
         let mut message = Message::builder()
             .from(self.from.clone())
-            .subject(line(&subject, SUBJECT))
+            .subject(subject)
             .message_id(Some(id))
             .references(thread.clone())
             .in_reply_to(thread)
@@ -151,5 +156,5 @@ fn told(error: &lettre::transport::smtp::Error) -> String {
     } else {
         with_remedy(said)
     };
-    line(&said, 300)
+    line(&said.into(), 300)
 }

@@ -1,14 +1,23 @@
-//! A notice as text, of bounded length and without control characters, for whichever channel wants it.
+//! A notice as text, of bounded length and with nothing unseen in it, for whichever channel wants it.
 
 #![cfg_attr(not(feature = "smtp"), allow(dead_code, reason = "each channel uses a part"))]
 
 use std::fmt::Write;
 
+use watchkeeper_domain::Untrusted;
 use watchkeeper_domain::escalation::{Notice, NoticeKind};
 
 /// At most so many characters; what is cut ends in an ellipsis.
-pub(super) fn short(text: &str, most: usize) -> String {
-    let text = visible(text);
+pub(super) fn short(text: &Untrusted, most: usize) -> String {
+    cut(text.visible(), most)
+}
+
+/// As [`short`], on one line.
+pub(super) fn line(text: &Untrusted, most: usize) -> String {
+    cut(text.line().split_whitespace().collect::<Vec<_>>().join(" "), most)
+}
+
+fn cut(text: String, most: usize) -> String {
     if text.chars().count() <= most {
         return text;
     }
@@ -16,56 +25,42 @@ pub(super) fn short(text: &str, most: usize) -> String {
     format!("{kept}…")
 }
 
-/// As [`short`], on one line.
-pub(super) fn line(text: &str, most: usize) -> String {
-    short(&text.split_whitespace().collect::<Vec<_>>().join(" "), most)
-}
-
-/// Control characters, and those that turn the direction of what is read, would say something else on the other side.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                '\u{fffd}'
-            }
-            c => c,
-        })
-        .collect()
-}
-
 pub(super) fn headline(notice: &Notice, most: usize) -> String {
-    match notice.kind {
-        NoticeKind::Escalated => line(&format!("A human is needed: {}", notice.title), most),
-        NoticeKind::Asked => line(&format!("Approval is needed: {}", notice.title), most),
-        NoticeKind::Closed => line(&format!("Over: {}", notice.title), most),
-    }
+    let title = line(&notice.title, most);
+    let text = match notice.kind {
+        NoticeKind::Escalated => format!("A human is needed: {title}"),
+        NoticeKind::Asked => format!("Approval is needed: {title}"),
+        NoticeKind::Closed => format!("Over: {title}"),
+    };
+    cut(text, most)
 }
 
 /// The whole of it, for people.
 pub(super) fn plain(notice: &Notice) -> String {
     let mut text = String::new();
+    // Writing to a String can't fail.
     let mut put = |name: &str, value: &str| {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "{name}: {}", short(value, 4000));
+        let _ = writeln!(text, "{name}: {value}");
     };
+    // Further lines are set in, so that none looks like one of ours.
+    let shown = |value: &Untrusted| short(value, 4000).replace('\n', "\n    ");
     put("Incident", &notice.incident.to_string());
     put("Severity", notice.severity.as_str());
-    put("Title", &notice.title);
-    put("Reason", &notice.reason);
+    put("Title", &shown(&notice.title));
+    put("Reason", &shown(&notice.reason));
     put("At", &notice.escalated_at.to_string());
     put("Investigation", &notice.investigation.to_string());
     if let Some(approval) = &notice.approval {
-        put("\nWould run", &approval.what);
+        put("\nWould run", &shown(&approval.what));
         put("Approve", &format!("watchkeeper approve {}", approval.id));
         put("Deny", &format!("watchkeeper deny {} --reason …", approval.id));
         put("Until", &approval.expires_at.to_string());
     }
     let Some(report) = &notice.report else { return text };
-    put("\nSummary", &report.summary);
-    put("Root cause", report.root_cause.as_deref().unwrap_or("not found"));
+    put("\nSummary", &shown(&report.summary));
+    put("Root cause", &report.root_cause.as_ref().map_or("not found".into(), shown));
     put("Confidence", &format!("{:.2}", report.confidence));
-    report.findings.iter().take(20).for_each(|finding| put("Finding", &finding.statement));
-    report.recommendations.iter().take(20).for_each(|advice| put("Recommended", advice));
+    report.findings.iter().take(20).for_each(|finding| put("Finding", &shown(&finding.statement)));
+    report.recommendations.iter().take(20).for_each(|advice| put("Recommended", &shown(advice)));
     text
 }

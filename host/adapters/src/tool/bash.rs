@@ -61,7 +61,7 @@ impl Bash {
         if let Some(spilled) = spilled {
             text.push_str(&format!("\n({spilled})"));
         }
-        Outcome { status, output: text, truncated, exit_code, duration: started.elapsed() }
+        Outcome { status, output: text.into(), truncated, exit_code, duration: started.elapsed() }
     }
 }
 

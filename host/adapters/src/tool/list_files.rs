@@ -163,7 +163,7 @@ mod tests {
         std::fs::write(folder.path("evil\nname"), "").unwrap();
         symlink("b.log", folder.path("link")).unwrap();
         let outcome = list_within(&folder.path(""), &folder.path("")).await;
-        let lines: Vec<&str> = outcome.output.lines().collect();
+        let lines: Vec<&str> = outcome.output.expose_untrusted().lines().collect();
         assert_eq!(
             (outcome.status, lines.len(), outcome.truncated),
             (OutcomeStatus::Ran, 4, false),

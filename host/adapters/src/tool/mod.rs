@@ -90,7 +90,7 @@ async fn look(limits: Limits, work: impl FnOnce() -> Looked + Send + 'static) ->
             (OutcomeStatus::TimedOut, format!("no answer within {} s", limits.deadline.as_secs_f32()), false)
         }
     };
-    Outcome { status, output, truncated, exit_code: None, duration: started.elapsed() }
+    Outcome { status, output: output.into(), truncated, exit_code: None, duration: started.elapsed() }
 }
 
 fn wrong_action(tool: &str) -> Outcome {
@@ -192,9 +192,10 @@ mod tests {
     }
 
     pub(super) fn approved(policy: Policy, tool: &str, input: Value) -> ApprovedCall {
-        let judged = Gate::new(policy).judge(&Call { tool: tool.to_owned(), input, purpose: String::new() });
+        let judged =
+            Gate::new(policy).judge(&Call { tool: tool.into(), input: input.into(), purpose: "".into() });
         let reason = judged.reason.clone();
-        judged.into_approved().unwrap_or_else(|| panic!("{reason}"))
+        judged.into_approved().unwrap_or_else(|| panic!("{reason:?}"))
     }
 
     /// Exchanges two paths, on and on, for as long as it is kept.

@@ -5,7 +5,7 @@ use watchkeeper_domain::store::*;
 use super::*;
 
 async fn bury(store: &AnyStore, source: &str, second: u64) -> PayloadId {
-    store.bury(source, at(second), Arc::new(payload(source)), "trap").await.unwrap()
+    store.bury(source, at(second), Arc::new(payload(source)), &"trap".into()).await.unwrap()
 }
 
 async fn buried(store: &AnyStore) -> Vec<PayloadId> {
@@ -21,9 +21,9 @@ pub async fn a_dead_letter_is_kept_as_it_came(store: AnyStore) {
     // No text, no type, nothing beside it: a payload is bytes.
     let payload =
         Payload { body: [0, 255, 13].as_slice().into(), content_type: None, attributes: Vec::new() };
-    let id = store.bury("prom", at(3), Arc::new(payload.clone()), "memory limit").await.unwrap();
+    let id = store.bury("prom", at(3), Arc::new(payload.clone()), &"memory limit".into()).await.unwrap();
     let letters = store.dead_letters(None, None, 100).await.unwrap();
-    let error = "memory limit".to_owned();
+    let error = "memory limit".into();
     assert_eq!(letters, [DeadLetter { id, source: "prom".into(), received_at: at(3), payload, error }]);
     assert_eq!(alerts(&store).await, []);
 }
@@ -88,5 +88,5 @@ pub async fn replayed_alerts_were_received_when_the_letter_was(store: AnyStore) 
     let id = bury(&store, "prom", 5).await;
     store.ingest(replay(id, 5, firing("b"))).await.unwrap();
     let newest = alerts(&store).await.remove(0);
-    assert_eq!((newest.id.as_str(), newest.received_at), ("b", at(5)));
+    assert_eq!((newest.id.line().as_str(), newest.received_at), ("b", at(5)));
 }

@@ -26,7 +26,7 @@ pub async fn a_delivery_is_kept_whole(store: AnyStore) {
     let incident = the_incident(&store).await;
     assert_eq!(stored.incident, Some(incident.id));
     assert_eq!((incident.status, incident.severity), (IncidentStatus::Open, Severity::Critical));
-    assert_eq!((incident.title.as_str(), incident.source.as_str()), ("disk is high", "prom"));
+    assert_eq!((incident.title.line().as_str(), incident.source.as_str()), ("disk is high", "prom"));
     assert_eq!((incident.opened_at, incident.closed_at), (at(7), None));
     assert_eq!((incident.alerts, incident.firing), (1, 1));
 
@@ -85,7 +85,7 @@ pub async fn a_resolve_closes_the_alert_and_says_when(store: AnyStore) {
     let with_end = Alert { ends_at: Some(at(50)), ..resolved("a") };
     assert_eq!(told(&say(&store, 60, [with_end, resolved("b")]).await), "2 resolved");
     let ends: Vec<_> = alerts(&store).await.into_iter().map(|alert| (alert.id, alert.ends_at)).collect();
-    assert_eq!(ends, [("b".to_owned(), Some(at(60))), ("a".to_owned(), Some(at(50)))]);
+    assert_eq!(ends, [("b".into(), Some(at(60))), ("a".into(), Some(at(50)))]);
     assert_eq!(told(&say(&store, 70, [resolved("a")]).await), "1 heard");
 }
 

@@ -19,7 +19,11 @@ pub async fn alerts_of_one_key_share_an_incident(store: AnyStore) {
     assert_eq!(found.len(), 2);
     let db = &found[1];
     assert_eq!((db.alerts, db.firing, db.severity), (2, 2, Severity::Critical));
-    assert_eq!((db.title.as_str(), db.source.as_str()), ("a is high", "prom"), "of the alert that opened it");
+    assert_eq!(
+        (db.title.line().as_str(), db.source.as_str()),
+        ("a is high", "prom"),
+        "of the alert that opened it"
+    );
 }
 
 pub async fn an_incident_closes_with_its_last_alert(store: AnyStore) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 use watchkeeper_domain::gate::{Effect, Verdict};
 use watchkeeper_domain::investigation::*;
+use watchkeeper_domain::prompt::Nonce;
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId};
 
@@ -20,7 +21,8 @@ pub async fn events_are_kept_as_they_were_written(store: AnyStore) {
 }
 
 fn every_event(incident: IncidentId) -> Vec<Event> {
-    let call = Call { tool: "bash".into(), input: json!({"command": "df -h 'ü'"}), purpose: "look".into() };
+    let call =
+        Call { tool: "bash".into(), input: json!({"command": "df -h 'ü'"}).into(), purpose: "look".into() };
     let briefing = Briefing {
         incident,
         source: "prom".into(),
@@ -45,7 +47,13 @@ fn every_event(incident: IncidentId) -> Vec<Event> {
     let (brain, prompt_by) = ("playbook disk".to_owned(), "disk".to_owned());
     vec![
         Event::Running,
-        Event::Briefed { briefing: Box::new(briefing), brain, prompt_by, prompt },
+        Event::Briefed {
+            briefing: Box::new(briefing),
+            brain,
+            prompt_by,
+            prompt,
+            nonce: Some(Nonce::of([7; 16])),
+        },
         Event::Proposed { calls: vec![call] },
         Event::Judged { call: 0, verdict: Verdict::Allow, reason: "reads".into(), rule: Some("df".into()) },
         Event::Acting { call: 0, effect: Effect::Read },
@@ -73,7 +81,7 @@ pub async fn of_two_workers_one_appends(store: AnyStore) {
     let tasks: Vec<_> = (0..16)
         .map(|n| {
             let store = store.clone();
-            let error = format!("worker {n}");
+            let error = format!("worker {n}").into();
             tokio::spawn(async move { store.append(id, 1, Event::BrainFailed { error }).await })
         })
         .collect();
@@ -109,7 +117,7 @@ pub async fn events_move_the_investigation(store: AnyStore) {
         assert_eq!((now().await.state, now().await.ended_at), (State::Running, None));
         append(&store, id, events).await;
         let ended = now().await;
-        assert_eq!((ended.state, ended.reason.as_deref()), (state, reason));
+        assert_eq!((ended.state, ended.reason), (state, reason.map(Into::into)));
         assert_eq!(ended.report.is_some(), state == State::Completed);
         let last = store.transcript(id, 0).await.unwrap().pop().unwrap();
         assert_eq!(ended.ended_at, Some(last.at));
@@ -163,7 +171,7 @@ async fn past(store: &AnyStore, service: &str, title: &str, summary: &str) -> In
 
 async fn summaries(store: &AnyStore, incident: IncidentId, limit: u32) -> Vec<String> {
     let reports = store.past_reports(incident, limit).await.unwrap();
-    reports.into_iter().map(|past| past.report.summary).collect()
+    reports.into_iter().map(|past| past.report.summary.into_exposed()).collect()
 }
 
 pub async fn past_reports_are_of_the_key_before_the_title(store: AnyStore) {
@@ -175,7 +183,7 @@ pub async fn past_reports_are_of_the_key_before_the_title(store: AnyStore) {
     assert_eq!(summaries(&store, this, 9).await, ["same key, second", "same key, first", "same title"]);
     assert_eq!(summaries(&store, this, 1).await, ["same key, second"]);
     let oldest = store.past_reports(this, 9).await.unwrap().swap_remove(1);
-    assert_eq!((oldest.incident, oldest.title.as_str()), (first, "disk full"));
+    assert_eq!((oldest.incident, oldest.title.visible().as_str()), (first, "disk full"));
     assert_eq!(oldest.report, report("same key, first"));
     assert_eq!(summaries(&store, IncidentId(4711), 9).await, [""; 0]);
 }

@@ -10,7 +10,7 @@ use watchkeeper_domain::store::*;
 use super::*;
 
 async fn ids(store: &AnyStore, query: AlertQuery) -> Vec<String> {
-    store.alerts(query).await.unwrap().items.into_iter().map(|alert| alert.id).collect()
+    store.alerts(query).await.unwrap().items.into_iter().map(|alert| alert.id.into_exposed()).collect()
 }
 
 /// An alert, an incident and an investigation each, of two sources, a minute apart; `web`'s is over.
@@ -141,7 +141,7 @@ pub async fn labels_of_any_spelling_are_found(store: AnyStore) {
         let query = IncidentQuery { labels: only, ..IncidentQuery::default() };
         assert_eq!(store.incidents(query).await.unwrap().items.len(), 1, "{pair:?}");
         let stored = alerts(&store).await;
-        assert!(stored.iter().any(|alert| alert.labels.get(pair.0) == Some(pair.1)), "{pair:?}");
+        assert!(stored.iter().any(|alert| alert.labels.get(pair.0) == Some(&pair.1.into())), "{pair:?}");
     }
 }
 

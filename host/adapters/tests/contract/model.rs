@@ -1,5 +1,6 @@
 //! Random deliveries against a model of the rules, so simple that it can be read.
 
+use watchkeeper_domain::Untrusted;
 use watchkeeper_domain::alert::{Severity, Status};
 use watchkeeper_domain::incident::IncidentStatus;
 use watchkeeper_domain::store::*;
@@ -41,7 +42,7 @@ impl Random {
 
 #[derive(Debug)]
 struct Occurrence {
-    id: String,
+    id: Untrusted,
     start: u64,
     firing: bool,
     severity: Severity,
@@ -152,7 +153,7 @@ impl Model {
     }
 
     fn join(&mut self, alert: &Alert, own: Option<usize>) -> usize {
-        let service = alert.labels.get("service").unwrap().to_owned();
+        let service = alert.labels.get("service").unwrap().line();
         let severity = alert.severity;
         let open = self.incidents.iter().position(|incident| incident.open && incident.service == service);
         let n = open.or(own).unwrap_or_else(|| {

@@ -23,7 +23,7 @@ async fn due(store: &AnyStore, channel: &str, now: Timestamp) -> Vec<Outgoing> {
 }
 
 fn reasons(found: &[Outgoing]) -> Vec<&str> {
-    found.iter().map(|out| out.notice.reason.as_str()).collect()
+    found.iter().map(|out| out.notice.reason.expose_untrusted().as_str()).collect()
 }
 
 fn of(found: &[Outgoing]) -> Vec<IncidentId> {
@@ -42,8 +42,8 @@ pub async fn an_escalation_puts_its_notice_with_it(store: AnyStore) {
     assert_eq!(found.len(), 1, "due at once");
     let (notice, attempts) = (&found[0].notice, found[0].attempts);
     assert_eq!((notice.incident, notice.investigation, attempts), (incident, id, 0));
-    assert_eq!((notice.title.as_str(), notice.severity), ("a is high", Severity::Critical));
-    assert_eq!((notice.reason.as_str(), notice.escalated_at), ("confidence", entry.at));
+    assert_eq!((notice.title.line().as_str(), notice.severity), ("a is high", Severity::Critical));
+    assert_eq!((notice.reason.line().as_str(), notice.escalated_at), ("confidence", entry.at));
     assert_eq!((notice.kind, found[0].created_at), (NoticeKind::Escalated, entry.at));
     assert_eq!(notice.report, Some(report("unsure")));
     assert!(notice.key.starts_with("wk-") && notice.key.ends_with("-inc-1"), "{}", notice.key);

@@ -55,17 +55,17 @@ pub fn agreed(command: &str, sandbox: &Value, allowed_directories: &[String]) ->
         let policy = json!({"allowed_directories": allowed_directories, "denied_files": [], "rules": rules});
         serde_json::from_value(policy).unwrap_or_else(|error| panic!("{command}: {error}"))
     };
-    let call = Call { tool: BASH.to_owned(), input: json!({ "command": command }), purpose: String::new() };
+    let call = Call { tool: BASH.into(), input: json!({ "command": command }).into(), purpose: "".into() };
     let gate = Gate::new(policy());
     let question = gate.question(&call).unwrap();
     (policy(), gate.by_approval(&call, &question.hash).unwrap())
 }
 
 pub fn approved(policy: Policy, command: &str) -> ApprovedCall {
-    let call = Call { tool: BASH.to_owned(), input: json!({ "command": command }), purpose: String::new() };
+    let call = Call { tool: BASH.into(), input: json!({ "command": command }).into(), purpose: "".into() };
     let judged = Gate::new(policy).judge(&call);
     let reason = judged.reason.clone();
-    judged.into_approved().unwrap_or_else(|| panic!("{command}: {reason}"))
+    judged.into_approved().unwrap_or_else(|| panic!("{command}: {reason:?}"))
 }
 
 /// What a test changes of the defaults.

@@ -19,6 +19,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Untrusted;
 use crate::investigation::Call;
 
 pub use files::{Access, Files};
@@ -66,7 +67,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Untrusted,
     /// The rule's name in `config/gate.yaml`, several if several allow a plan's parts, or the list that a path was found
     /// in; none where no rule speaks of the call.
     pub rule: Option<String>,
@@ -79,7 +80,7 @@ impl Judgement {
         self.approved
     }
 
-    fn unless_allowed(verdict: Verdict, reason: impl Into<String>, rule: Option<String>) -> Self {
+    fn unless_allowed(verdict: Verdict, reason: impl Into<Untrusted>, rule: Option<String>) -> Self {
         Self { verdict, reason: reason.into(), rule, approved: None }
     }
 
@@ -93,13 +94,13 @@ impl Judgement {
         }
     }
 
-    fn ask(reason: impl Into<String>) -> Self {
+    fn ask(reason: impl Into<Untrusted>) -> Self {
         Self::unless_allowed(Verdict::Ask, reason, None)
     }
 
     fn allow(action: Action, effect: Effect, profiles: Vec<Profile>, reason: String, rule: String) -> Self {
         let approved = Some(ApprovedCall { action, effect, profiles, by_person: false });
-        Self { verdict: Verdict::Allow, reason, rule: Some(rule), approved }
+        Self { verdict: Verdict::Allow, reason: reason.into(), rule: Some(rule), approved }
     }
 }
 
@@ -161,7 +162,7 @@ pub struct Part {
     pub command: Command,
     pub verdict: Verdict,
     pub effect: Effect,
-    pub reason: String,
+    pub reason: Untrusted,
     pub rule: Option<String>,
 }
 
@@ -182,13 +183,13 @@ impl Gate {
 
     /// As [`Gate::judge`], with what the judgement was made of.
     pub fn explain(&self, call: &Call) -> Explanation {
-        let command = call.tool == BASH;
-        let text = only_field(&call.input, "command").ok().filter(|_| command);
+        let command = call.tool == *BASH;
+        let text = only_field(call.input.expose_untrusted(), "command").ok().filter(|_| command);
         let plan = text.and_then(|text| Plan::parse(text).ok());
         let commands = plan.iter().flat_map(Plan::commands);
         let parts = commands.map(|command| {
             let Opinion { verdict, effect, reason, rule, .. } = Opinion::of(&self.policy, command);
-            Part { command: command.clone(), verdict, effect, reason, rule }
+            Part { command: command.clone(), verdict, effect, reason: reason.into(), rule }
         });
         let parts = parts.collect();
         Explanation { judgement: self.judge(call), plan, parts }
@@ -206,17 +207,18 @@ impl Gate {
 }
 
 fn judge(policy: &Policy, call: &Call) -> Judgement {
-    if policy.orders().tool_is_barred(&call.tool) {
-        let reason = format!("the tool `{}` is none of the allowed tools", call.tool.escape_debug());
+    let (tool, input) = (call.tool.expose_untrusted().as_str(), call.input.expose_untrusted());
+    if policy.orders().tool_is_barred(tool) {
+        let reason = format!("the tool `{}` is none of the allowed tools", tool.escape_debug());
         return Judgement::unless_allowed(Verdict::Block, reason, Some("allowed_tools".to_owned()));
     }
-    match call.tool.as_str() {
-        BASH => match only_field(&call.input, "command") {
+    match tool {
+        BASH => match only_field(input, "command") {
             Ok(command) => judge_command(policy, command),
             Err(reason) => Judgement::ask(reason),
         },
-        READ_FILE | LIST_FILES => match only_field(&call.input, "path") {
-            Ok(path) => judge_path(policy, call.tool == READ_FILE, path).at_least(policy, &Texts::new([])),
+        READ_FILE | LIST_FILES => match only_field(input, "path") {
+            Ok(path) => judge_path(policy, tool == READ_FILE, path).at_least(policy, &Texts::new([])),
             Err(reason) => Judgement::ask(reason),
         },
         other => {
@@ -406,7 +408,7 @@ mod tests {
     }
 
     fn judge(tool: &str, input: Value) -> Judgement {
-        gate().judge(&Call { tool: tool.to_owned(), input, purpose: String::new() })
+        gate().judge(&Call { tool: tool.into(), input: input.into(), purpose: "".into() })
     }
 
     fn bash(command: &str) -> Judgement {
@@ -530,7 +532,7 @@ mod tests {
 
     fn verdict(policy: &Policy, command: &str) -> Verdict {
         let input = json!({ "command": command });
-        super::judge(policy, &Call { tool: BASH.to_owned(), input, purpose: String::new() }).verdict
+        super::judge(policy, &Call { tool: BASH.into(), input: input.into(), purpose: "".into() }).verdict
     }
 
     #[test]
@@ -636,7 +638,7 @@ mod tests {
     #[test]
     fn an_explanation_has_each_part_with_its_rule() {
         let explain = |tool: &str, input: Value| {
-            gate().explain(&Call { tool: tool.to_owned(), input, purpose: String::new() })
+            gate().explain(&Call { tool: tool.into(), input: input.into(), purpose: "".into() })
         };
         let explained = explain(BASH, json!({"command": "ls | cat && 'kill' 1; id"}));
         assert_eq!(explained.judgement.verdict, Verdict::Ask);

@@ -237,12 +237,14 @@ impl Policy {
             match Plan::parse(example) {
                 Err(error) => problems.push(rule.problem(format!("match `{example}` is no plan, {error}"))),
                 Ok(plan) if !rule.matches_any(&plan, &self.files) => {
-                    problems
-                        .push(rule.problem(format!("match `{example}` does not match: {}", judged.reason)));
+                    problems.push(
+                        rule.problem(format!("match `{example}` does not match: {}", judged.reason.line())),
+                    );
                 }
                 Ok(_) if judged.verdict != rule.verdict => problems.push(rule.problem(format!(
                     "match `{example}` is {} all the same: {}",
-                    judged.verdict, judged.reason
+                    judged.verdict,
+                    judged.reason.line()
                 ))),
                 Ok(_) => {}
             }
@@ -280,7 +282,7 @@ impl Policy {
                         "examples: `{}` is {}, not {expected}: {}",
                         example.escape_debug(),
                         judged.verdict,
-                        judged.reason
+                        judged.reason.line()
                     ));
                 }
             }
@@ -289,7 +291,7 @@ impl Policy {
 
     fn verdict_on(&self, command: &str) -> super::Judgement {
         let input = json!({ "command": command });
-        judge(self, &Call { tool: super::BASH.to_owned(), input, purpose: String::new() })
+        judge(self, &Call { tool: super::BASH.into(), input: input.into(), purpose: "".into() })
     }
 }
 

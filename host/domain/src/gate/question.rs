@@ -23,7 +23,7 @@ impl Gate {
             return None;
         }
         let action = literal(call)?;
-        let (what, hash) = (worded(&action), self.hash(call, &action));
+        let (what, hash) = (worded(&action).into(), self.hash(call, &action));
         Some(Question { tool: call.tool.clone(), what, hash, reason: judgement.reason, rule: judgement.rule })
     }
 
@@ -58,7 +58,8 @@ impl Gate {
     fn hash(&self, call: &Call, action: &Action) -> String {
         // Each part with its length, so that no two calls come to the same bytes.
         let reach = format!("{:?}", self.reach(action));
-        let parts = [call.tool.clone(), canonical(action), FOLDER.to_owned(), TARGET.to_owned(), reach];
+        let tool = call.tool.expose_untrusted().clone();
+        let parts = [tool, canonical(action), FOLDER.to_owned(), TARGET.to_owned(), reach];
         let mut hasher = Sha256::new();
         for part in &parts {
             hasher.update((part.len() as u64).to_be_bytes());
@@ -76,10 +77,11 @@ fn widened((command, profile): (&Command, Profile)) -> Profile {
 
 /// What would run, if it can be said literally.
 fn literal(call: &Call) -> Option<Action> {
-    match call.tool.as_str() {
-        BASH => Plan::parse(only_field(&call.input, "command").ok()?).ok().map(Action::Run),
-        READ_FILE => Some(Action::ReadFile { path: only_field(&call.input, "path").ok()?.to_owned() }),
-        LIST_FILES => Some(Action::ListFiles { path: only_field(&call.input, "path").ok()?.to_owned() }),
+    let input = call.input.expose_untrusted();
+    match call.tool.expose_untrusted().as_str() {
+        BASH => Plan::parse(only_field(input, "command").ok()?).ok().map(Action::Run),
+        READ_FILE => Some(Action::ReadFile { path: only_field(input, "path").ok()?.to_owned() }),
+        LIST_FILES => Some(Action::ListFiles { path: only_field(input, "path").ok()?.to_owned() }),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ pub fn gate() -> Gate {
 }
 
 pub fn judge(gate: &Gate, command: &str) -> Judgement {
-    gate.judge(&Call { tool: BASH.to_owned(), input: json!({ "command": command }), purpose: String::new() })
+    gate.judge(&Call { tool: BASH.into(), input: json!({ "command": command }).into(), purpose: "".into() })
 }
 
 pub fn verdict(gate: &Gate, command: &str) -> Verdict {

@@ -11,7 +11,7 @@ use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::*;
 use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::*;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 /// What becomes of the writes of deliveries, dead letters and cursors. Whatever else is asked for is fine.
 #[derive(Clone, Default)]
@@ -77,7 +77,7 @@ impl Store for FaultyStore {
     async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError> {
         self.write(self.inner.move_cursor(source, step)).await
     }
-    async fn bury(&self, source: &str, at: Timestamp, payload: Arc<Payload>, error: &str) -> Result<PayloadId, StoreError> {
+    async fn bury(&self, source: &str, at: Timestamp, payload: Arc<Payload>, error: &Untrusted) -> Result<PayloadId, StoreError> {
         self.write(self.inner.bury(source, at, payload, error)).await
     }
 

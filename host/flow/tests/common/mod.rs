@@ -90,7 +90,7 @@ impl Fixture {
 
     /// The reasons of the notices in the outbox.
     pub async fn notices(&self) -> Vec<String> {
-        self.outgoing().await.into_iter().map(|out| out.notice.reason).collect()
+        self.outgoing().await.into_iter().map(|out| out.notice.reason.into_exposed()).collect()
     }
 
     /// Waits, not for long, until `holds` does.
@@ -114,8 +114,8 @@ pub fn raw(id: &str) -> RawAlert {
         id: id.into(),
         severity: Severity::Critical,
         status: Status::Firing,
-        title: format!("{id} is high"),
-        description: String::new(),
+        title: format!("{id} is high").into(),
+        description: "".into(),
         labels: Vec::new(),
         annotations: Vec::new(),
         starts_at: Some(Timestamp::from_millis(1_790_000_000_000)),
@@ -146,7 +146,7 @@ pub fn gate() -> Gate {
 }
 
 pub fn bash(command: &str) -> Call {
-    Call { tool: "bash".into(), input: json!({ "command": command }), purpose: "a test's".into() }
+    Call { tool: "bash".into(), input: json!({ "command": command }).into(), purpose: "a test's".into() }
 }
 
 pub fn calls(commands: &[&str]) -> Step {
@@ -223,7 +223,7 @@ impl Brains for FakeBrains {
     async fn open(&self, alert: &Alert, briefing: &Briefing) -> Result<Opening, BrainError> {
         assert_eq!(alert, &briefing.alert);
         match &self.unknown {
-            Some(reason) => Err(BrainError(reason.clone())),
+            Some(reason) => Err(BrainError::new(reason.as_str())),
             None => {
                 Ok(Opening { prompt_by: "fake".into(), prompt: self.prompt(), brain: Arc::new(self.clone()) })
             }
@@ -295,7 +295,7 @@ impl FakeTool {
 pub fn ran(command: &str) -> Outcome {
     Outcome {
         status: OutcomeStatus::Ran,
-        output: format!("output of {command}"),
+        output: format!("output of {command}").into(),
         truncated: false,
         exit_code: Some(0),
         duration: Duration::ZERO,

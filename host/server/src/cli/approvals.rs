@@ -4,10 +4,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use watchkeeper_domain::approval::{Answer, ApprovalId, Pending, Person};
+use watchkeeper_domain::untrusted::visible;
 use watchkeeper_flow::approvals;
 
 use super::{ConfigDir, DataDir, Ended, Output, print_json};
-use crate::render::{Table, safe};
+use crate::render::Table;
 use crate::secrets::{redactor, shown};
 
 #[derive(Args)]
@@ -59,8 +60,8 @@ pub(super) async fn list(options: &ListOptions) -> Result<Ended> {
             one.expires_at.to_string(),
             one.incident.to_string(),
             one.question.hash[..12].to_owned(),
-            one.question.what.clone(),
-            one.question.reason.clone(),
+            one.question.what.line(),
+            one.question.reason.line(),
         ]);
     }
     table.print(None);
@@ -72,7 +73,7 @@ pub(super) async fn approve(options: &ApproveOptions) -> Result<Ended> {
 }
 
 pub(super) async fn deny(options: &DenyOptions) -> Result<Ended> {
-    give(&options.which, |by| Answer::Denied { by, reason: options.reason.clone() }).await
+    give(&options.which, |by| Answer::Denied { by, reason: options.reason.as_str().into() }).await
 }
 
 async fn give(options: &ApproveOptions, answer: impl FnOnce(Person) -> Answer) -> Result<Ended> {
@@ -92,7 +93,7 @@ async fn give(options: &ApproveOptions, answer: impl FnOnce(Person) -> Answer) -
         bail!(
             "{} is about another call than the one with the hash {hash}: {}",
             options.id,
-            safe(&redactor().question(question).what)
+            redactor().question(question).what.visible()
         );
     }
     approvals::answer(&*store, options.id, &question.hash, answer.clone()).await?;
@@ -102,7 +103,7 @@ async fn give(options: &ApproveOptions, answer: impl FnOnce(Person) -> Answer) -
         true => print_json(&shown(&said)?)?,
         false => {
             let answer = redactor().redact(&answer.to_string()).text;
-            println!("{}: {}: {}", options.id, safe(&answer), safe(&question.what));
+            println!("{}: {}: {}", options.id, visible(&answer), question.what.visible());
         }
     }
     Ok(Ended::Well)
@@ -113,5 +114,8 @@ fn person() -> Person {
     let uid = rustix::process::getuid().as_raw();
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let name = named.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("uid {uid}"));
-    Person { credential: format!("the account with uid {uid} on this machine, by the command line"), name }
+    Person {
+        credential: format!("the account with uid {uid} on this machine, by the command line"),
+        name: name.into(),
+    }
 }

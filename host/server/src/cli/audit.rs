@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use watchkeeper_adapters::store::{AuditFile, AuditKey, PublicKey, Verified};
 use watchkeeper_domain::audit::{Entry, Head};
+use watchkeeper_domain::untrusted::visible;
 
 use super::{ConfigDir, DataDir, Ended, Output, print_json};
 use crate::orders::{self, Order};
-use crate::render::{Table, safe};
+use crate::render::Table;
 use crate::secrets::redactor;
 use crate::wiring::{DataLock, PLUGINS};
 
@@ -131,7 +132,7 @@ fn verify(options: &VerifyOptions) -> Result<Ended> {
         print_json(&json!({ "ok": ok, "entries": entries, "keys": signed, "faults": faults }))?;
     } else {
         for fault in &faults {
-            println!("{}", safe(&fault.to_string()));
+            println!("{}", visible(&fault.to_string()));
         }
         match faults.len() {
             0 => println!(

@@ -109,10 +109,10 @@ fn print(notes: &[String], sources: &[SourceStatus], problems: &[String]) {
     }
     table.print(None);
     for note in notes {
-        println!("note: {}", crate::render::safe(note));
+        println!("note: {}", watchkeeper_domain::untrusted::visible(note));
     }
     for problem in problems {
-        println!("problem: {}", crate::render::safe(problem));
+        println!("problem: {}", watchkeeper_domain::untrusted::visible(problem));
     }
     if problems.is_empty() {
         println!("fine: nothing is wrong");

@@ -101,7 +101,7 @@ async fn investigate_sample(host: &Host, token: &str, output: &Output) -> Result
     let response = client.post(&url).bearer_auth(token).json(&payload()?).send().await?;
     let (status, answer) = (response.status(), response.text().await?);
     if !output.json {
-        println!("← {status} {}\n", crate::render::safe(&answer));
+        println!("← {status} {}\n", watchkeeper_domain::untrusted::visible(&answer));
     }
     if !status.is_success() {
         bail!(
@@ -112,7 +112,7 @@ async fn investigate_sample(host: &Host, token: &str, output: &Output) -> Result
     let investigation = follow::follow(&*host.store, id, output).await?;
     match investigation.report {
         Some(_) => Ok(()),
-        None => bail!("{id} ended without a report: {}", investigation.reason.unwrap_or_default()),
+        None => bail!("{id} ended without a report: {}", investigation.reason.unwrap_or_default().visible()),
     }
 }
 

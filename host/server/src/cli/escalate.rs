@@ -10,8 +10,9 @@ use watchkeeper_domain::{IncidentId, InvestigationId, Severity, Timestamp};
 use super::{ConfigDir, DataDir, Ended, Output, print_json};
 use crate::config::Environment;
 use crate::query::Filters;
-use crate::render::{Table, safe};
+use crate::render::Table;
 use crate::secrets::redactor;
+use watchkeeper_domain::untrusted::visible;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -102,7 +103,7 @@ async fn list(options: &ListOptions) -> Result<Ended> {
             one.status.as_str().into(),
             one.attempts.to_string(),
             one.next_at.map_or("-".into(), |at| at.to_string()),
-            one.reason.clone(),
+            one.reason.line(),
             one.last_error.clone().unwrap_or("-".into()),
         ]);
     }
@@ -148,7 +149,7 @@ async fn test(options: &TestOptions) -> Result<Ended> {
     } else {
         match &error {
             None => println!("{name} took the message; see whether it arrived"),
-            Some(error) => println!("{name} did not take the message: {}", safe(error)),
+            Some(error) => println!("{name} did not take the message: {}", visible(error)),
         }
     }
     Ok(if error.is_none() { Ended::Well } else { Ended::Badly })

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use watchkeeper_domain::InvestigationId;
 use watchkeeper_domain::investigation::Investigation;
 use watchkeeper_domain::store::Store;
+use watchkeeper_domain::untrusted::visible_json;
 
 use super::Output;
 use crate::render;
@@ -24,7 +25,7 @@ pub(super) async fn follow(store: &dyn Store, id: InvestigationId, output: &Outp
         for entry in store.transcript(id, next).await? {
             next = entry.seq + 1;
             if output.json {
-                println!("{}", shown(&entry)?);
+                println!("{}", visible_json(&shown(&entry)?.to_string()));
             } else {
                 print!("{}", redactor().redact(&printer.event(&entry)).text);
             }

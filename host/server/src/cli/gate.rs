@@ -10,7 +10,8 @@ use watchkeeper_domain::investigation::Call;
 
 use super::{ConfigDir, Ended, Output};
 use crate::config::Environment;
-use crate::render::safe;
+use watchkeeper_domain::Untrusted;
+use watchkeeper_domain::untrusted::{visible, visible_json};
 
 /// The longest line; the gate's own limit for a command is far below it.
 const MAX_LINE: u64 = 1 << 20;
@@ -59,7 +60,8 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         }
         let (verdict, reason, rule) = judge(&gate, &line);
         if options.output.json {
-            writeln!(output, "{}", json!({ "verdict": verdict, "reason": reason, "rule": rule }))?;
+            let judged = json!({ "verdict": verdict, "reason": reason, "rule": rule });
+            writeln!(output, "{}", visible_json(&judged.to_string()))?;
         } else {
             writeln!(output, "{}", sentence(verdict, &reason, rule.as_deref()))?;
         }
@@ -67,7 +69,7 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
 }
 
 /// A line that is no call is blocked: nobody could say what it would have done.
-fn judge(gate: &Gate, line: &[u8]) -> (Verdict, String, Option<String>) {
+fn judge(gate: &Gate, line: &[u8]) -> (Verdict, Untrusted, Option<String>) {
     match serde_json::from_slice::<Call>(line) {
         Ok(call) => {
             let judgement = gate.judge(&call);
@@ -77,30 +79,30 @@ fn judge(gate: &Gate, line: &[u8]) -> (Verdict, String, Option<String>) {
             let reason = format!(
                 "this is no call, such as {{\"tool\":\"bash\",\"input\":{{\"command\":\"ps aux\"}}}}: {error}"
             );
-            (Verdict::Block, reason, None)
+            (Verdict::Block, reason.into(), None)
         }
     }
 }
 
-fn sentence(verdict: Verdict, reason: &str, rule: Option<&str>) -> String {
+fn sentence(verdict: Verdict, reason: &Untrusted, rule: Option<&str>) -> String {
     let rule = rule.map(|rule| format!(" [{rule}]")).unwrap_or_default();
-    format!("{verdict}{}: {}", safe(&rule), safe(reason))
+    format!("{verdict}{}: {}", visible(&rule), reason.visible())
 }
 
 fn explain(options: &Explain) -> Result<Ended> {
     let gate = options.config.load(&Environment::of_process())?.gate;
     let input = json!({ "command": options.command });
-    let explanation = gate.explain(&Call { tool: BASH.to_owned(), input, purpose: String::new() });
+    let explanation = gate.explain(&Call { tool: BASH.into(), input: input.into(), purpose: "".into() });
     let mut output = std::io::stdout().lock();
     if options.output.json {
-        writeln!(output, "{:#}", as_json(&explanation))?;
+        writeln!(output, "{}", visible_json(&format!("{:#}", as_json(&explanation))))?;
         return Ok(Ended::Well);
     }
     let Explanation { judgement, plan, parts } = &explanation;
     writeln!(output, "{}", sentence(judgement.verdict, &judgement.reason, judgement.rule.as_deref()))?;
     let joints = plan.iter().flat_map(joints);
     for (joint, part) in joints.zip(parts) {
-        writeln!(output, "\n  {joint:>2} {}", safe(&part.command.to_string()))?;
+        writeln!(output, "\n  {joint:>2} {}", visible(&part.command.to_string()))?;
         writeln!(output, "     {}", sentence(part.verdict, &part.reason, part.rule.as_deref()))?;
     }
     Ok(Ended::Well)

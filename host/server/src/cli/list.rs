@@ -42,7 +42,7 @@ pub(super) async fn alerts(options: &ListOptions) -> Result<Ended> {
             alert.severity.to_string(),
             alert.status.to_string(),
             alert.incident.map_or("-".into(), |id| id.to_string()),
-            alert.title.clone(),
+            alert.title.line(),
         ]);
     }
     table.print(page.next.as_deref());
@@ -66,7 +66,7 @@ pub(super) async fn incidents(options: &ListOptions) -> Result<Ended> {
             incident.alerts.to_string(),
             incident.firing.to_string(),
             incident.investigation.map_or("-".into(), |id| id.to_string()),
-            incident.title.clone(),
+            incident.title.line(),
         ]);
     }
     table.print(page.next.as_deref());
@@ -92,7 +92,7 @@ pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<En
             investigation.state.to_string(),
             investigation.incident.to_string(),
             report.map_or("-".into(), |report| format!("{:.2}", report.confidence)),
-            redactor().redact(&investigation.title).text,
+            line(&redactor().redact(investigation.title.expose_untrusted()).text),
         ]);
     }
     table.print(page.next.as_deref());

@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use watchkeeper_adapters::store::{AuditKey, SqliteStore};
 use watchkeeper_domain::store::Store;
+use watchkeeper_domain::untrusted::{visible, visible_json};
 use watchkeeper_wasm::Trust;
 
 use crate::config::{Config, Environment, FOLDER};
@@ -221,7 +222,7 @@ pub fn run() -> ExitCode {
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
             let said = redactor().redact(&format!("{error:#}")).text;
-            eprintln!("watchkeeper: {}", crate::render::safe(&said));
+            eprintln!("watchkeeper: {}", visible(&said));
             ExitCode::from(2)
         }
     }
@@ -273,7 +274,8 @@ fn start_log() {
     }
 }
 
+/// For a terminal, too: what is unseen in it is written out, as JSON does it.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    println!("{}", visible_json(&serde_json::to_string_pretty(value)?));
     Ok(())
 }

@@ -94,8 +94,8 @@ async fn one(
 
 fn listed(letter: DeadLetter) -> String {
     match Batch::of_payload(&letter.payload) {
-        Some(_) => format!("{}; {HANDED_ON}", letter.error),
-        None => letter.error,
+        Some(_) => format!("{}; {HANDED_ON}", letter.error.visible()),
+        None => letter.error.visible(),
     }
 }
 

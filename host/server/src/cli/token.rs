@@ -9,7 +9,8 @@ use watchkeeper_domain::store::NewToken;
 
 use super::{DataDir, Ended, Output, print_json};
 use crate::config::parse_duration;
-use crate::render::{Table, safe};
+use crate::render::Table;
+use watchkeeper_domain::untrusted::visible;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -85,7 +86,7 @@ async fn create(options: &CreateOptions) -> Result<Ended> {
     }
     eprintln!(
         "{} is a {} now. This is shown once, and kept by nobody but you:",
-        safe(&token.name),
+        visible(&token.name),
         token.role
     );
     println!("{text}");
@@ -134,7 +135,7 @@ async fn revoke(options: &RevokeOptions) -> Result<Ended> {
     if options.output.json {
         print_json(&token)?;
     } else {
-        println!("{} is let in no more", safe(&token.name));
+        println!("{} is let in no more", visible(&token.name));
     }
     Ok(Ended::Well)
 }

@@ -69,13 +69,13 @@ pub(super) async fn deny(
     if given.reason.len() > REASON {
         return Err(Failure::new(StatusCode::BAD_REQUEST, format!("reason: is longer than {REASON} bytes")));
     }
-    answer(&doors, &id, &given.hash, Answer::Denied { by, reason: given.reason }).await
+    answer(&doors, &id, &given.hash, Answer::Denied { by, reason: given.reason.into() }).await
 }
 
 fn person(who: &Authenticated) -> Result<Person, Failure> {
     who.require(Role::Responder)?;
     let credential = who.token_id.map_or("no token".into(), |token| format!("token {token}"));
-    Ok(Person { name: who.name.clone(), credential })
+    Ok(Person { name: who.name.as_str().into(), credential })
 }
 
 async fn answer(doors: &Doors, id: &str, hash: &str, answer: Answer) -> Result<Json<Value>, Failure> {

@@ -108,7 +108,7 @@ async fn act(doors: &Doors, app: &SlackApp, payload: Payload) -> Result<String, 
         return Err(format!("{user} may not answer: the operator names who may under `approvers`."));
     }
     let by = Person {
-        name: username.or(name).unwrap_or_else(|| user.clone()),
+        name: username.or(name).unwrap_or_else(|| user.clone()).into(),
         credential: format!("Slack member {user} of {}", payload.team.map_or("-".into(), |team| team.id)),
     };
     let answer = match pressed.action_id.as_str() {

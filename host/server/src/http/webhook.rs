@@ -149,10 +149,12 @@ fn payload(headers: &HeaderMap, body: &Bytes) -> Payload {
 
 fn refused(refused: Refused) -> Failure {
     match refused {
-        Refused::InvalidPayload(reason) => Failure::new(StatusCode::BAD_REQUEST, reason),
-        Refused::Unauthorized(reason) => Failure::new(StatusCode::UNAUTHORIZED, reason),
-        Refused::Unavailable { reason, retry_after } => Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason)
-            .retry_after(retry_after.unwrap_or(Duration::from_secs(1))),
+        Refused::InvalidPayload(reason) => Failure::new(StatusCode::BAD_REQUEST, reason.visible()),
+        Refused::Unauthorized(reason) => Failure::new(StatusCode::UNAUTHORIZED, reason.visible()),
+        Refused::Unavailable { reason, retry_after } => {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason.visible())
+                .retry_after(retry_after.unwrap_or(Duration::from_secs(1)))
+        }
         Refused::Store(error) => error.into(),
     }
 }

@@ -70,9 +70,10 @@ impl Live {
             let (over, ended) = oneshot::channel();
             store.with(|store| stream.pipe(store, Taker { sink, keeping: None, over: Some(over) }))?;
             Ok(match ended.await {
-                Ok(why) => {
-                    Err(PluginError::Read(ReadError::Unavailable { reason: why, retry_after_ms: None }))
-                }
+                Ok(why) => Err(PluginError::Read(ReadError::Unavailable {
+                    reason: why.into(),
+                    retry_after_ms: None,
+                })),
                 // The guest let go of it.
                 Err(_) => Ok(()),
             })

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 use wasmtime::{Result, Store};
 use watchkeeper_domain::alert::{Alert, RawAlert, Severity, Status};
 use watchkeeper_domain::investigation as domain;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reply};
-use watchkeeper_domain::{Labels, Timestamp};
+use watchkeeper_domain::{Labels, Timestamp, Untrusted};
 
 use super::live::Live;
 use crate::guest::Guest;
@@ -114,7 +115,7 @@ pub(crate) struct Functions {
 /// A plugin's own error, with the key that a configuration error is about.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum PluginError {
-    InvalidConfig { key: Option<String>, reason: String },
+    InvalidConfig { key: Option<Untrusted>, reason: Untrusted },
     Read(ReadError),
 }
 
@@ -206,7 +207,11 @@ impl Functions {
         let prompt = builder.call_build(store, &briefing.into())?.map_err(PluginError::from);
         Ok(prompt.and_then(|prompt| {
             let first_steps = prompt.first_steps.into_iter().map(call).collect::<Result<_, _>>()?;
-            Ok(domain::Prompt { instructions: prompt.instructions, task: prompt.task, first_steps })
+            Ok(domain::Prompt {
+                instructions: prompt.instructions.into(),
+                task: prompt.task.into(),
+                first_steps,
+            })
         }))
     }
 
@@ -244,10 +249,20 @@ pub(crate) fn raw_alerts(alerts: Vec<types::Alert>) -> Vec<RawAlert> {
     alerts.into_iter().map(RawAlert::from).collect()
 }
 
+fn untrusted(pairs: Vec<(String, String)>) -> Vec<(Untrusted, Untrusted)> {
+    pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The guest's copy.
+fn given(labels: &Labels) -> Vec<(String, String)> {
+    let copy = |text: &Untrusted| text.expose_untrusted().clone();
+    labels.iter().map(|(name, value)| (copy(name), copy(value))).collect()
+}
+
 impl From<types::Alert> for RawAlert {
     fn from(alert: types::Alert) -> Self {
         Self {
-            id: alert.id,
+            id: alert.id.into(),
             severity: match alert.severity {
                 types::Severity::Info => Severity::Info,
                 types::Severity::Warning => Severity::Warning,
@@ -257,10 +272,10 @@ impl From<types::Alert> for RawAlert {
                 types::Status::Firing => Status::Firing,
                 types::Status::Resolved => Status::Resolved,
             },
-            title: alert.title,
-            description: alert.description,
-            labels: alert.labels,
-            annotations: alert.annotations,
+            title: alert.title.into(),
+            description: alert.description.into(),
+            labels: untrusted(alert.labels),
+            annotations: untrusted(alert.annotations),
             starts_at: alert.starts_at.map(Timestamp::from_millis),
             ends_at: alert.ends_at.map(Timestamp::from_millis),
         }
@@ -269,9 +284,8 @@ impl From<types::Alert> for RawAlert {
 
 impl From<&Alert> for types::Alert {
     fn from(alert: &Alert) -> Self {
-        let pairs = |labels: &Labels| labels.clone().into_pairs();
         Self {
-            id: alert.id.clone(),
+            id: alert.id.expose_untrusted().clone(),
             severity: match alert.severity {
                 Severity::Info => types::Severity::Info,
                 Severity::Warning => types::Severity::Warning,
@@ -281,10 +295,10 @@ impl From<&Alert> for types::Alert {
                 Status::Firing => types::Status::Firing,
                 Status::Resolved => types::Status::Resolved,
             },
-            title: alert.title.clone(),
-            description: alert.description.clone(),
-            labels: pairs(&alert.labels),
-            annotations: pairs(&alert.annotations),
+            title: alert.title.expose_untrusted().clone(),
+            description: alert.description.expose_untrusted().clone(),
+            labels: given(&alert.labels),
+            annotations: given(&alert.annotations),
             starts_at: alert.starts_at.map(Timestamp::as_millis),
             ends_at: alert.ends_at.map(Timestamp::as_millis),
         }
@@ -295,14 +309,17 @@ impl From<types::Error> for PluginError {
     fn from(error: types::Error) -> Self {
         Self::Read(match error {
             types::Error::InvalidConfig(error) => {
-                return Self::InvalidConfig { key: error.key, reason: error.reason };
+                return Self::InvalidConfig {
+                    key: error.key.map(Untrusted::from),
+                    reason: error.reason.into(),
+                };
             }
-            types::Error::InvalidPayload(reason) => ReadError::InvalidPayload(reason),
-            types::Error::Unauthorized(reason) => ReadError::Unauthorized(reason),
+            types::Error::InvalidPayload(reason) => ReadError::InvalidPayload(reason.into()),
+            types::Error::Unauthorized(reason) => ReadError::Unauthorized(reason.into()),
             types::Error::Unavailable(error) => {
-                ReadError::Unavailable { reason: error.reason, retry_after_ms: error.retry_after }
+                ReadError::Unavailable { reason: error.reason.into(), retry_after_ms: error.retry_after }
             }
-            types::Error::Failed(reason) => ReadError::Failed(reason),
+            types::Error::Failed(reason) => ReadError::Failed(reason.into()),
         })
     }
 }
@@ -319,20 +336,20 @@ pub(crate) fn feed(feed: exports::source::Feed) -> Feed {
 }
 
 fn call(call: wit_investigation::Call) -> Result<domain::Call, PluginError> {
-    let input = serde_json::from_str(&call.input).map_err(|error| {
+    let input: Value = serde_json::from_str(&call.input).map_err(|error| {
         let reason = format!("it proposes a call of `{}` whose input is no JSON: {error}", call.tool);
-        PluginError::Read(ReadError::Failed(reason))
+        PluginError::Read(ReadError::Failed(reason.into()))
     })?;
-    Ok(domain::Call { tool: call.tool, input, purpose: call.purpose })
+    Ok(domain::Call { tool: call.tool.into(), input: input.into(), purpose: call.purpose.into() })
 }
 
 fn outcome((call, outcome): &(domain::Call, domain::Outcome)) -> wit_investigation::Outcome {
     use wit_investigation::OutcomeStatus;
     wit_investigation::Outcome {
         call: wit_investigation::Call {
-            tool: call.tool.clone(),
-            input: call.input.to_string(),
-            purpose: call.purpose.clone(),
+            tool: call.tool.expose_untrusted().clone(),
+            input: call.input.expose_untrusted().to_string(),
+            purpose: call.purpose.expose_untrusted().clone(),
         },
         status: match outcome.status {
             domain::OutcomeStatus::Ran => OutcomeStatus::Ran,
@@ -341,7 +358,7 @@ fn outcome((call, outcome): &(domain::Call, domain::Outcome)) -> wit_investigati
             domain::OutcomeStatus::Refused => OutcomeStatus::Refused,
             domain::OutcomeStatus::Interrupted => OutcomeStatus::Interrupted,
         },
-        output: outcome.output.clone(),
+        output: outcome.output.expose_untrusted().clone(),
         truncated: outcome.truncated,
         exit_code: outcome.exit_code,
         duration_ms: Duration::as_millis(&outcome.duration) as u64,
@@ -365,7 +382,7 @@ impl From<&domain::Briefing> for wit_investigation::Briefing {
 fn past_report(past: &domain::PastReport) -> wit_investigation::PastReport {
     wit_investigation::PastReport {
         incident: past.incident.to_string(),
-        title: past.title.clone(),
+        title: past.title.expose_untrusted().clone(),
         ended_at: past.ended_at.as_millis(),
         report: (&past.report).into(),
     }
@@ -383,17 +400,21 @@ impl From<&domain::Report> for wit_investigation::Report {
     fn from(report: &domain::Report) -> Self {
         let evidence = |evidence: &domain::Evidence| wit_investigation::Evidence {
             outcome: evidence.call,
-            excerpt: evidence.excerpt.clone(),
+            excerpt: evidence.excerpt.expose_untrusted().clone(),
         };
         let finding = |finding: &domain::Finding| wit_investigation::Finding {
-            statement: finding.statement.clone(),
+            statement: finding.statement.expose_untrusted().clone(),
             evidence: finding.evidence.iter().map(evidence).collect(),
         };
         Self {
-            summary: report.summary.clone(),
-            root_cause: report.root_cause.clone(),
+            summary: report.summary.expose_untrusted().clone(),
+            root_cause: report.root_cause.as_ref().map(|cause| cause.expose_untrusted().clone()),
             findings: report.findings.iter().map(finding).collect(),
-            recommendations: report.recommendations.clone(),
+            recommendations: report
+                .recommendations
+                .iter()
+                .map(|text| text.expose_untrusted().clone())
+                .collect(),
             confidence: report.confidence,
         }
     }
@@ -403,17 +424,17 @@ impl From<wit_investigation::Report> for domain::Report {
     fn from(report: wit_investigation::Report) -> Self {
         let evidence = |evidence: wit_investigation::Evidence| domain::Evidence {
             call: evidence.outcome,
-            excerpt: evidence.excerpt,
+            excerpt: evidence.excerpt.into(),
         };
         let finding = |finding: wit_investigation::Finding| domain::Finding {
-            statement: finding.statement,
+            statement: finding.statement.into(),
             evidence: finding.evidence.into_iter().map(evidence).collect(),
         };
         Self {
-            summary: report.summary,
-            root_cause: report.root_cause,
+            summary: report.summary.into(),
+            root_cause: report.root_cause.map(Untrusted::from),
             findings: report.findings.into_iter().map(finding).collect(),
-            recommendations: report.recommendations,
+            recommendations: report.recommendations.into_iter().map(Untrusted::from).collect(),
             confidence: report.confidence,
         }
     }

@@ -150,11 +150,13 @@ impl<'b> Ingest<'_, 'b> {
         match dedup::candidate(alert) {
             Candidate::StartedAt(start) => {
                 let text = format!("{columns} WHERE id = ?1 AND source = ?2 AND starts_at = ?3");
-                self.prepare(&text)?.query_row((&alert.id, source, millis(start)), stored_row).optional()
+                self.prepare(&text)?
+                    .query_row((alert.id.expose_untrusted(), source, millis(start)), stored_row)
+                    .optional()
             }
             Candidate::Latest => {
                 let text = format!("{columns} WHERE id = ?1 AND source = ?2 ORDER BY starts_at DESC LIMIT 1");
-                self.prepare(&text)?.query_row((&alert.id, source), stored_row).optional()
+                self.prepare(&text)?.query_row((alert.id.expose_untrusted(), source), stored_row).optional()
             }
         }
     }
@@ -174,12 +176,12 @@ impl<'b> Ingest<'_, 'b> {
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 1, ?12, ?13)";
         self.prepare(text)?.execute((
             &*self.delivery.source,
-            &alert.id,
+            alert.id.expose_untrusted(),
             millis(starts_at),
             severity_code(alert.severity),
             firing,
-            &alert.title,
-            &alert.description,
+            alert.title.expose_untrusted(),
+            alert.description.expose_untrusted(),
             json(&alert.labels),
             json(&alert.annotations),
             ends_at,
@@ -306,7 +308,8 @@ impl<'b> Ingest<'_, 'b> {
                     VALUES (?1, 1, ?2, ?3, ?4, ?5)";
         let opened_at = millis(self.delivery.received_at);
         let source = &*self.delivery.source;
-        self.prepare(text)?.execute((key, severity_code(alert.severity), &alert.title, source, opened_at))?;
+        let title = alert.title.expose_untrusted();
+        self.prepare(text)?.execute((key, severity_code(alert.severity), title, source, opened_at))?;
         let id = IncidentId(self.batch.connection.last_insert_rowid());
         Ok(OpenIncident { id, severity: alert.severity, investigated: false })
     }

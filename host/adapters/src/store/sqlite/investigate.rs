@@ -6,7 +6,7 @@ use watchkeeper_domain::audit::Record;
 use watchkeeper_domain::escalation::Approval;
 use watchkeeper_domain::investigation::{Entry, Event, State, Trigger};
 use watchkeeper_domain::store::StoreError;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 use super::rows::{self, json, millis};
 use super::{audit, outbox, sql};
@@ -50,7 +50,7 @@ pub(super) fn start(
     insert(connection, id, &Entry { seq: 0, at, event: Event::Started { trigger } })?;
     if max_queued.is_some_and(|max| queued >= max) {
         let reason = format!("{queued} investigations wait already, the most that may (max_queued)");
-        insert(connection, id, &Entry { seq: 1, at, event: Event::Escalated { reason } })?;
+        insert(connection, id, &Entry { seq: 1, at, event: Event::Escalated { reason: reason.into() } })?;
     }
     Ok(id)
 }
@@ -115,7 +115,7 @@ fn insert(connection: &Connection, id: InvestigationId, entry: &Entry) -> Result
     }
 }
 
-fn set_reason(connection: &Connection, id: InvestigationId, reason: &str) -> Result<(), Error> {
+fn set_reason(connection: &Connection, id: InvestigationId, reason: &Untrusted) -> Result<(), Error> {
     let text = "UPDATE investigations SET reason = ?2 WHERE id = ?1";
-    connection.prepare_cached(text)?.execute((id.0, reason)).map(drop)
+    connection.prepare_cached(text)?.execute((id.0, reason.expose_untrusted())).map(drop)
 }

@@ -27,7 +27,7 @@ use watchkeeper_domain::incident::Incident;
 use watchkeeper_domain::investigation::{Entry, Event, Investigation, PastReport};
 use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::*;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 use audit::Signer;
 pub use audit::{AuditFile, Verified};
@@ -194,9 +194,9 @@ impl Store for SqliteStore {
         source: &str,
         received_at: Timestamp,
         payload: Arc<Payload>,
-        error: &str,
+        error: &Untrusted,
     ) -> Result<PayloadId, StoreError> {
-        let (source, error) = (source.to_owned(), error.to_owned());
+        let (source, error) = (source.to_owned(), error.expose_untrusted().clone());
         let bury = move |batch: &mut writer::Batch<'_>| {
             ingest::keep_payload(batch.connection, &source, received_at, &payload, Some(&error)).map_err(sql)
         };

@@ -5,7 +5,7 @@ use serde_json::json;
 use watchkeeper_domain::audit::Record;
 use watchkeeper_domain::escalation::{Approval, Delivery, DeliveryState, Notice, NoticeKind};
 use watchkeeper_domain::store::Outgoing;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 use super::audit;
 use super::rows::{self, json, millis};
@@ -72,7 +72,7 @@ fn insert(connection: &Connection, notice: &Notice, round: u32) -> Result<(), Er
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let reason = match &notice.approval {
         Some(approval) => approval.id.clone(),
-        None => without_numbers(&notice.reason),
+        None => without_numbers(notice.reason.expose_untrusted()),
     };
     let kind = notice.kind.as_str();
     let values = (notice.incident.0, round, kind, reason, json(&notice), millis(notice.escalated_at));
@@ -226,7 +226,7 @@ pub(super) fn delivery(row: &Row<'_>) -> Result<Delivery, Error> {
 pub(super) fn notice_of(
     connection: &Connection,
     id: InvestigationId,
-    reason: &str,
+    reason: &Untrusted,
     at: Timestamp,
 ) -> Result<Notice, Error> {
     let text = "SELECT incidents.id, incidents.title, incidents.severity, investigations.report
@@ -239,9 +239,9 @@ pub(super) fn notice_of(
             key: String::new(),
             incident: IncidentId(row.get("id")?),
             investigation: id,
-            title: row.get("title")?,
+            title: rows::untrusted(row, "title")?,
             severity: rows::severity(row, "severity")?,
-            reason: reason.to_owned(),
+            reason: reason.clone(),
             report: report.and_then(|text| serde_json::from_str(&text).ok()),
             approval: None,
             escalated_at: at,

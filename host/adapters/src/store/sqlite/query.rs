@@ -148,7 +148,7 @@ pub(super) fn past_reports(
     rows_of(connection, text, [incident.0.into(), limit.into()], |row| {
         Ok(PastReport {
             incident: IncidentId(row.get("id")?),
-            title: row.get("title")?,
+            title: rows::untrusted(row, "title")?,
             ended_at: rows::time(row, "ended_at")?,
             report: rows::from_json(row, "report")?,
         })
@@ -218,7 +218,7 @@ pub(super) fn dead_letters(
             source: row.get("source")?,
             received_at: rows::time(row, "received_at")?,
             payload: payload(row)?,
-            error: row.get("error")?,
+            error: rows::untrusted(row, "error")?,
         })
     })
     .map_err(sql)

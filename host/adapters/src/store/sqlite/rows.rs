@@ -8,7 +8,7 @@ use watchkeeper_domain::alert::{Severity, Status};
 use watchkeeper_domain::incident::{Incident, IncidentStatus};
 use watchkeeper_domain::investigation::{Investigation, Trigger};
 use watchkeeper_domain::store::StoredAlert;
-use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp};
+use watchkeeper_domain::{IncidentId, InvestigationId, Timestamp, Untrusted};
 
 pub(super) fn millis(time: Timestamp) -> i64 {
     time.as_millis() as i64
@@ -21,6 +21,10 @@ pub(super) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, Error> {
 pub(super) fn opt_time(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>, Error> {
     let millis: Option<i64> = row.get(column)?;
     Ok(millis.map(|millis| Timestamp::from_millis(millis.max(0) as u64)))
+}
+
+pub(super) fn untrusted(row: &Row<'_>, column: &str) -> Result<Untrusted, Error> {
+    row.get::<_, String>(column).map(Untrusted::from)
 }
 
 /// Of our own types, which always can be written.
@@ -52,12 +56,12 @@ pub(super) fn status(row: &Row<'_>) -> Result<Status, Error> {
 pub(super) fn alert(row: &Row<'_>) -> Result<StoredAlert, Error> {
     Ok(StoredAlert {
         seq: row.get("seq")?,
-        id: row.get("id")?,
+        id: untrusted(row, "id")?,
         source: row.get("source")?,
         severity: severity(row, "severity")?,
         status: status(row)?,
-        title: row.get("title")?,
-        description: row.get("description")?,
+        title: untrusted(row, "title")?,
+        description: untrusted(row, "description")?,
         labels: from_json(row, "labels")?,
         annotations: from_json(row, "annotations")?,
         starts_at: time(row, "starts_at")?,
@@ -72,7 +76,7 @@ pub(super) fn incident(row: &Row<'_>) -> Result<Incident, Error> {
         id: IncidentId(row.get("id")?),
         status: if row.get("open")? { IncidentStatus::Open } else { IncidentStatus::Closed },
         severity: severity(row, "severity")?,
-        title: row.get("title")?,
+        title: untrusted(row, "title")?,
         source: row.get("source")?,
         opened_at: time(row, "opened_at")?,
         closed_at: opt_time(row, "closed_at")?,
@@ -98,14 +102,14 @@ pub(super) fn investigation(row: &Row<'_>) -> Result<Investigation, Error> {
         } else {
             Trigger::Automatic
         },
-        title: row.get("title")?,
+        title: untrusted(row, "title")?,
         started_at: time(row, "started_at")?,
         ended_at: opt_time(row, "ended_at")?,
         report: report
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(|e| unreadable(e.into()))?,
-        reason: row.get("reason")?,
+        reason: row.get::<_, Option<String>>("reason")?.map(Untrusted::from),
     })
 }
 

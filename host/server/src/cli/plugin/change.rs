@@ -9,8 +9,8 @@ use watchkeeper_wasm::{Options as RegistryOptions, Registry};
 
 use crate::cli::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, print_json};
 use crate::orders::{self, Order};
-use crate::render::safe;
 use crate::wiring::{self, DataLock, PLUGINS};
+use watchkeeper_domain::untrusted::visible;
 
 #[derive(Args)]
 pub(in crate::cli) struct Options {
@@ -81,7 +81,7 @@ fn run(place: &Place, order: &Order) -> Result<Ended> {
             &json!({ "ok": result.is_ok(), "result": result.as_ref().unwrap_or_else(|error| error) }),
         )?;
     } else {
-        println!("{}", safe(result.as_ref().unwrap_or_else(|error| error)));
+        println!("{}", visible(result.as_ref().unwrap_or_else(|error| error)));
     }
     Ok(if result.is_ok() { Ended::Well } else { Ended::Badly })
 }

@@ -15,8 +15,8 @@ use watchkeeper_authoring as authoring;
 
 use super::list;
 use crate::cli::{ConfigDir, DataDir, Ended, Listen, PluginsDir};
-use crate::render::safe;
 use crate::wiring::DataLock;
+use watchkeeper_domain::untrusted::visible;
 
 /// A save is often several writes.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -116,7 +116,7 @@ fn build(options: &Options) -> bool {
             true
         }
         Err(error) => {
-            println!("not built: {}", safe(&error.to_string()));
+            println!("not built: {}", visible(&error.to_string()));
             false
         }
     }
@@ -136,7 +136,7 @@ fn judge(options: &Options, name: &str) {
             Ok(Some(status))
                 if status.attempts.last().is_some_and(|last| last.version.as_ref() == Some(&wanted)) =>
             {
-                println!("{name} is refused: {}", safe(&status.refused.unwrap_or_default()));
+                println!("{name} is refused: {}", visible(&status.refused.unwrap_or_default()));
                 return;
             }
             _ => std::thread::sleep(SETTLE),

@@ -10,7 +10,7 @@ use watchkeeper_wasm::{Entry, Plugin, Runtime, Status};
 use super::{as_json, interfaces, list, lock};
 use crate::cli::{ConfigDir, DataDir, Ended, Output, print_json};
 use crate::config::{Environment, SourceFile};
-use crate::render::safe;
+use watchkeeper_domain::untrusted::visible;
 
 #[derive(Args)]
 pub(in crate::cli) struct Options {
@@ -33,7 +33,7 @@ pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
             return Ok(Ended::Badly);
         }
         Err(refusal) => {
-            println!("refused: {}", safe(&refusal.to_string()));
+            println!("refused: {}", visible(&refusal.to_string()));
             return Ok(Ended::Badly);
         }
     };
@@ -66,13 +66,13 @@ fn print(plugin: &Plugin, used_by: &[SourceFile], status: Option<&Status>) {
         |lines: Vec<String>| if lines.is_empty() { "-".to_owned() } else { lines.join("\n            ") };
     println!("name        {}", plugin.name);
     println!("interfaces  {}", lines(interfaces(plugin)));
-    println!("imports     {}", lines(plugin.imports.clone()));
+    println!("imports     {}", visible(&lines(plugin.imports.clone())));
     println!("asks        {}", lines(plugin.asks.hosts().map(ToString::to_string).collect()));
     let grants = used_by.iter().map(|source| {
         let hosts: Vec<String> = source.allow_hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() { "no hosts".into() } else { hosts.join(", ") };
         let reveals = if source.reveal_secrets { ", reveal_secrets" } else { "" };
-        safe(&format!("{}: {hosts}{reveals}", source.name))
+        visible(&format!("{}: {hosts}{reveals}", source.name))
     });
     println!("granted     {}", lines(grants.collect()));
     println!("size        {} bytes", plugin.size);

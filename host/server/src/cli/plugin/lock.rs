@@ -7,8 +7,9 @@ use watchkeeper_wasm::{Entry, Pin, Pins, Refusal, Runtime, Vouched};
 
 use crate::cli::{ConfigDir, Ended, Output, PluginsDir, print_json};
 use crate::config;
-use crate::render::{Table, safe};
+use crate::render::Table;
 use crate::wiring;
+use watchkeeper_domain::untrusted::visible;
 
 /// As much of a key as tells it from others.
 const KEY_SHOWN: usize = 12;
@@ -87,9 +88,9 @@ fn print(file: &std::path::Path, changes: &[Change], refused: &[Refusal]) {
     }
     table.print(None);
     for refusal in refused {
-        println!("not pinned, for it isn't loaded: {}", safe(&refusal.to_string()));
+        println!("not pinned, for it isn't loaded: {}", visible(&refusal.to_string()));
     }
-    println!("written: {}", safe(&file.display().to_string()));
+    println!("written: {}", visible(&file.display().to_string()));
 }
 
 /// For tables.

@@ -11,7 +11,7 @@ use watchkeeper_wasm::{Plugin, Refusal, Runtime};
 
 use crate::cli::{ConfigDir, Ended, Output, PluginsDir, print_json};
 use crate::config::Environment;
-use crate::render::safe;
+use watchkeeper_domain::untrusted::visible;
 
 const PASSWORD: &str = "WATCHKEEPER_REGISTRY_PASSWORD";
 
@@ -151,7 +151,7 @@ fn refused(options: &PullOptions, refusal: &Refusal) -> Result<Ended> {
     if options.output.json {
         print_json(&json!({ "reference": reference, "state": "refused", "reason": reason }))?;
     } else {
-        println!("refused, and nothing is changed: {reference}: {}", safe(reason));
+        println!("refused, and nothing is changed: {reference}: {}", visible(reason));
     }
     Ok(Ended::Badly)
 }
@@ -171,12 +171,12 @@ fn print(options: &PullOptions, artifact: &Artifact, placed: &Placed, note: Opti
         }));
     }
     println!("name      {} ({change})", plugin.name);
-    println!("file      {}", safe(&file.display().to_string()));
+    println!("file      {}", visible(&file.display().to_string()));
     println!("digest    {}", artifact.digest);
     println!("manifest  {}", artifact.manifest_digest);
     println!("size      {} bytes", artifact.bytes.len());
     if let Some(note) = note {
-        println!("note      `serve` won't load it yet: {}", safe(&note));
+        println!("note      `serve` won't load it yet: {}", visible(&note));
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ use watchkeeper_wasm::{Binding, HttpMock, Registry, Runtime};
 
 use crate::cli::{Ended, Output, print_json};
 use crate::config::{Environment, SourceFile};
-use crate::render::{Table, safe};
+use crate::render::Table;
+use watchkeeper_domain::Untrusted;
+use watchkeeper_domain::untrusted::visible;
 
 /// Calls that the timing line is of.
 const CALLS: usize = 20;
@@ -174,8 +176,8 @@ fn samples(registry: &Registry, options: &Options, load: Duration) -> Result<End
     } else {
         for sample in &sampled {
             match &sample.difference {
-                None => println!("ok    {}", safe(&sample.name)),
-                Some(difference) => println!("WRONG {}\n{}", safe(&sample.name), safe(difference)),
+                None => println!("ok    {}", visible(&sample.name)),
+                Some(difference) => println!("WRONG {}\n{}", visible(&sample.name), visible(difference)),
             }
         }
     }
@@ -259,8 +261,8 @@ fn error_json(error: &ReadError) -> Value {
 
 /// As the SDKs' golden samples have it: labels and annotations are objects, absent times are left out.
 fn alert_json(alert: &RawAlert) -> Value {
-    let object = |pairs: &[(String, String)]| -> Value {
-        pairs.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
+    let object = |pairs: &[(Untrusted, Untrusted)]| -> Value {
+        pairs.iter().map(|(name, value)| (name.expose_untrusted().clone(), json!(value))).collect()
     };
     let mut json = json!({
         "id": alert.id,
@@ -306,13 +308,13 @@ fn print_alerts(alerts: &[Alert], output: &Output) -> Result<()> {
     let mut table = Table::new(["ID", "SEVERITY", "STATUS", "STARTS AT", "TITLE", "LABELS"]);
     for alert in alerts {
         let labels: Vec<String> =
-            alert.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            alert.labels.iter().map(|(name, value)| format!("{}={}", name.line(), value.line())).collect();
         table.row([
-            alert.id.clone(),
+            alert.id.line(),
             alert.severity.to_string(),
             alert.status.to_string(),
             alert.starts_at.map_or("-".into(), |time| time.to_string()),
-            alert.title.clone(),
+            alert.title.line(),
             labels.join(" "),
         ]);
     }
