@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod http;
 mod orders;
+mod page;
 mod query;
 mod render;
 mod secrets;

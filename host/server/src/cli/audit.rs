@@ -174,7 +174,7 @@ fn rotate(options: &RotateOptions) -> Result<Ended> {
                 "the audit log goes on by the key {key}; {} lists it, behind those before it: keep that file elsewhere, too",
                 public.display()
             ),
-            Err(error) => println!("the key stays: {}", safe(error)),
+            Err(error) => println!("the key stays: {}", visible(error)),
         }
     }
     Ok(if rotated.is_ok() { Ended::Well } else { Ended::Badly })

@@ -1,11 +1,17 @@
 //! `watchkeeper alerts`, `incidents`, `investigations`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::json;
 use watchkeeper_domain::InvestigationId;
+use watchkeeper_domain::investigation::Entry;
+use watchkeeper_domain::prompt;
+use watchkeeper_domain::untrusted::line;
 
 use super::{ConfigDir, DataDir, Ended, ListOptions, Output, print_json};
+use crate::config::Environment;
 use crate::http::Transcribed;
+use crate::page::page;
 use crate::query::Filters;
 use crate::render::{self, Table};
 use crate::secrets::{redactor, shown};
@@ -14,6 +20,12 @@ use crate::secrets::{redactor, shown};
 pub(super) struct InvestigationsOptions {
     /// One investigation, with its transcript
     id: Option<InvestigationId>,
+    /// It as a page of HTML that needs nothing else, without secrets: for a browser, or a ticket
+    #[arg(long, requires = "id", conflicts_with = "json")]
+    html: bool,
+    /// Exactly what a model would be given of it now
+    #[arg(long, requires = "id", conflicts_with = "html")]
+    prompt: bool,
     #[command(flatten)]
     filters: Filters,
     #[command(flatten)]
@@ -104,6 +116,15 @@ async fn one(options: &InvestigationsOptions, id: InvestigationId) -> Result<End
     let investigation =
         store.investigation(id).await?.with_context(|| format!("there is no investigation {id}"))?;
     let transcript = store.transcript(id, 0).await?;
+    if options.html {
+        learn_secrets(&options.config)?;
+        println!("{}", page(&investigation, &transcript, redactor()));
+        return Ok(Ended::Well);
+    }
+    if options.prompt {
+        learn_secrets(&options.config)?;
+        return print_prompt(id, &transcript, &options.output);
+    }
     if options.output.json {
         print_json(&shown(&Transcribed { investigation, transcript })?)?;
         return Ok(Ended::Well);
@@ -113,5 +134,30 @@ async fn one(options: &InvestigationsOptions, id: InvestigationId) -> Result<End
         print!("{}", redactor().redact(&printer.event(entry)).text);
     }
     print!("{}", redactor().redact(&render::conclusion(&investigation)).text);
+    Ok(Ended::Well)
+}
+
+/// What isn't known can't be left out, so all of the configuration has to be.
+fn learn_secrets(config: &ConfigDir) -> Result<()> {
+    let config = config.load(&Environment::of_process())?;
+    match config.sources.iter().find_map(|source| source.as_ref().err()) {
+        Some(problem) => bail!(
+            "its secrets couldn't be left out, since they aren't known: {problem}; mend that, give the environment that `serve` \
+             has, or ask the host itself: GET /api/v1/investigations/ID, with `Accept: text/html`"
+        ),
+        None => Ok(()),
+    }
+}
+
+fn print_prompt(id: InvestigationId, transcript: &[Entry], output: &Output) -> Result<Ended> {
+    let messages = prompt::compose(transcript, redactor()).with_context(|| id.to_string())?;
+    if output.json {
+        print_json(&json!({ "messages": messages }))?;
+        return Ok(Ended::Well);
+    }
+    for message in &messages {
+        println!("──── {} ────", message.role.as_str());
+        message.parts.iter().for_each(|part| println!("{}", part.text()));
+    }
     Ok(Ended::Well)
 }

@@ -4,8 +4,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware;
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use watchkeeper_domain::{IncidentId, InvestigationId};
 
 use super::access::{self, Authenticated};
 use super::{Doors, Failure, approvals};
+use crate::page::{POLICY, page};
 use crate::query::Filters;
 use crate::secrets::{self, redactor};
 
@@ -141,10 +143,74 @@ pub(crate) struct Transcribed {
     pub(crate) transcript: Vec<Entry>,
 }
 
-async fn investigation(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> Answer<Value> {
+/// For browsers a page, of which every text is redacted; for everybody else JSON, redacted as well.
+async fn investigation(
+    State(doors): State<Arc<Doors>>,
+    headers: HeaderMap,
+    Path(text): Path<String>,
+) -> Result<Response, Failure> {
     let id: InvestigationId = id(&text)?;
     let investigation = doors.store.investigation(id).await?;
     let investigation = investigation.ok_or_else(|| missing(format!("investigation {id}")))?;
     let transcript = doors.store.transcript(id, 0).await?;
-    redacted(&Transcribed { investigation, transcript })
+    let html = wants_html(&headers);
+    let mut response = match html {
+        true => Html(page(&investigation, &transcript, redactor())).into_response(),
+        false => redacted(&Transcribed { investigation, transcript })?.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if html {
+        let policy = format!("{}; frame-ancestors 'none'", *POLICY);
+        let policy = HeaderValue::try_from(policy)
+            .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    }
+    Ok(response)
+}
+
+/// Whether `Accept` names HTML, and likes it better than JSON (RFC 9110, 12.5.1).
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut html, mut json) = (0.0_f32, 0.0_f32);
+    for range in accepted.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if name.eq_ignore_ascii_case("text/html") {
+            html = quality;
+        } else if name.eq_ignore_ascii_case("application/json") {
+            json = quality;
+        }
+    }
+    html > json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_for_whoever_likes_html_better() {
+        let table = [
+            ("", false),
+            ("*/*", false),
+            ("application/json", false),
+            ("text/html", true),
+            ("TEXT/HTML; charset=utf-8", true),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("application/json, text/html;q=0.5", false),
+            ("application/json;q=0.1, text/html", true),
+            ("text/html;q=0", false),
+            ("text/htmlx", false),
+        ];
+        for (accept, expected) in table {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(wants_html(&headers), expected, "{accept}");
+        }
+        assert!(!wants_html(&HeaderMap::new()));
+    }
 }
