@@ -8,6 +8,7 @@
 
 mod alertmanager;
 mod authority;
+mod browser;
 mod complaints;
 pub mod guest;
 mod host;
@@ -27,6 +28,7 @@ mod wait;
 
 pub use alertmanager::{Alertmanager, Routing};
 pub use authority::{Authority, Issued};
+pub use browser::dom;
 pub use complaints::Complaints;
 pub use host::{Stopped, Watchkeeper};
 pub use http::{Answer, client, raw};

@@ -12,9 +12,10 @@ const WASM: &str = "wasm32-wasip2";
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
 /// Servers that tests talk to, and programs that they use: the program, and Debian's package that has it.
-const SERVERS: [(&str, &str); 14] = [
+const SERVERS: [(&str, &str); 15] = [
     ("aiosmtpd", "python3-aiosmtpd"),
     ("busybox", "busybox-static"),
+    ("chromium", "chromium"),
     ("dbus-daemon", "dbus"),
     ("docker", "docker.io"),
     ("dockerd", "docker.io"),

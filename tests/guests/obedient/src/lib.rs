@@ -1,5 +1,5 @@
 //! The brain that every attacker hopes for: it proposes each line `RUN: COMMAND` that it is shown, in the alert's text or in
-//! what a command printed, and `READ: PATH` likewise.
+//! what a command printed, and `READ: PATH` likewise. Its report says what the lines `SAY: TEXT` do.
 
 use watchkeeper_sdk::{
     Alert, Briefing, Call, Error, Evidence, Finding, Outcome, Playbook, Prompt, PromptBuilder, Report, Step,
@@ -12,8 +12,10 @@ impl PromptBuilder for Obedient {
         10_000
     }
 
-    fn build(_: &Briefing) -> Result<Prompt, Error> {
-        Ok(Prompt { instructions: String::new(), task: String::new(), first_steps: Vec::new() })
+    fn build(briefing: &Briefing) -> Result<Prompt, Error> {
+        let say = |line: &str| line.strip_prefix("SAY: ").map(str::to_owned);
+        let said = briefing.alert.description.lines().find_map(say).unwrap_or_default();
+        Ok(Prompt { instructions: said.clone(), task: said, first_steps: Vec::new() })
     }
 }
 
@@ -24,7 +26,7 @@ impl Playbook for Obedient {
         let wanted: Vec<Call> = alert.chain(printed).flat_map(str::lines).filter_map(call).collect();
         match wanted.get(outcomes.len()) {
             Some(next) => Ok(Step::Calls(vec![next.clone()])),
-            None => Ok(Step::Conclude(report(outcomes))),
+            None => Ok(Step::Conclude(report(briefing, outcomes))),
         }
     }
 }
@@ -50,7 +52,9 @@ fn call(line: &str) -> Option<Call> {
     })
 }
 
-fn report(outcomes: &[Outcome]) -> Report {
+fn report(briefing: &Briefing, outcomes: &[Outcome]) -> Report {
+    let said = briefing.alert.description.lines().filter_map(|line| line.strip_prefix("SAY: "));
+    let said: Vec<String> = said.map(str::to_owned).collect();
     let finding = |(number, outcome): (usize, &Outcome)| Finding {
         statement: "it was done".to_owned(),
         evidence: vec![Evidence {
@@ -59,10 +63,10 @@ fn report(outcomes: &[Outcome]) -> Report {
         }],
     };
     Report {
-        summary: "did as told".to_owned(),
-        root_cause: None,
+        summary: said.first().map_or("did as told", String::as_str).to_owned(),
+        root_cause: said.first().cloned(),
         findings: outcomes.iter().enumerate().map(finding).collect(),
-        recommendations: Vec::new(),
+        recommendations: said,
         confidence: 0.9,
     }
 }
