@@ -308,24 +308,69 @@ const CONTEXTS: &[(&str, &str, IsSecret)] = &[
     ),
 ];
 
-struct Rules {
+/// Rules, in their order.
+struct Group {
     all: Vec<Rule>,
     /// Of the same expressions: which of them match at all.
     set: RegexSet,
 }
 
 /// Expressions of ours, which the tests compile; one that didn't would be left out, and said so by its test.
-static RULES: LazyLock<Rules> = LazyLock::new(|| {
-    let whole = WHOLE.iter().map(|(name, text)| (*name, (*text).to_owned(), anything as IsSecret));
-    let formats = FORMATS.iter().map(|(name, text)| (*name, bordered(text), anything as IsSecret));
-    let contexts = CONTEXTS.iter().map(|(name, text, is_secret)| (*name, spelled_out(text), *is_secret));
-    let rules = whole.chain(formats).chain(contexts).filter_map(|(name, text, is_secret)| {
-        let expression = Regex::new(&text).ok()?;
-        Some((text, Rule { name, expression, is_secret }))
-    });
-    let (texts, all): (Vec<String>, Vec<Rule>) = rules.unzip();
-    Rules { all, set: RegexSet::new(texts).unwrap_or_default() }
+struct Rules {
+    whole: Group,
+    formats: Group,
+    contexts: Group,
+}
+
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules {
+    whole: Group::new(WHOLE.iter().map(|(name, text)| (*name, (*text).to_owned(), anything as IsSecret))),
+    formats: Group::new(FORMATS.iter().map(|(name, text)| (*name, bordered(text), anything as IsSecret))),
+    contexts: Group::new(CONTEXTS.iter().map(|(name, text, secret)| (*name, spelled_out(text), *secret))),
 });
+
+impl Group {
+    fn new(rules: impl Iterator<Item = (&'static str, String, IsSecret)>) -> Self {
+        let rules = rules.filter_map(|(name, text, is_secret)| {
+            let expression = Regex::new(&text).ok()?;
+            Some((text, Rule { name, expression, is_secret }))
+        });
+        let (texts, all): (Vec<String>, Vec<Rule>) = rules.unzip();
+        Self { all, set: RegexSet::new(texts).unwrap_or_default() }
+    }
+
+    /// Each rule that matches, once; none where nothing was found.
+    fn apply(&self, text: &str, counts: &mut Counts) -> Option<String> {
+        let mut result: Option<String> = None;
+        for rule in self.set.matches(text).into_iter().map(|at| &self.all[at]) {
+            let mut found = 0;
+            let before = result.as_deref().unwrap_or(text);
+            let replaced = rule
+                .expression
+                .replace_all(before, |captures: &Captures<'_>| rule.replace(captures, &mut found))
+                .into_owned();
+            if found > 0 {
+                result = Some(replaced);
+                *counts.entry(rule.name).or_default() += found;
+            }
+        }
+        result
+    }
+
+    /// As [`Group::apply`], of rules that none spans lines: of each line, so that a text with many secrets isn't read by each of
+    /// the rules as a whole.
+    fn apply_by_line(&self, text: &str, counts: &mut Counts) -> Option<String> {
+        if !self.set.is_match(text) {
+            return None;
+        }
+        let (mut result, mut any) = (String::with_capacity(text.len()), false);
+        for line in text.split_inclusive('\n') {
+            let applied = self.apply(line, counts);
+            any |= applied.is_some();
+            result.push_str(applied.as_deref().unwrap_or(line));
+        }
+        any.then_some(result)
+    }
+}
 
 /// Behind its edge; what of it is the secret may be named already.
 fn bordered(format: &str) -> String {
@@ -470,7 +515,7 @@ impl Redactor {
         let mut counts = Counts::new();
         let mut text = self.without_configured(bounded(text), &mut counts);
         for _ in 0..PASSES {
-            let (next, found) = pass(&text, &mut counts);
+            let (next, found) = pass(text, &mut counts);
             text = next;
             if !found {
                 break;
@@ -631,21 +676,17 @@ fn bounded(text: &str) -> String {
 }
 
 /// Each rule once, in its order; and whether any found something.
-fn pass(text: &str, counts: &mut Counts) -> (String, bool) {
-    let mut text = text.to_owned();
-    let matching: Vec<usize> = RULES.set.matches(&text).into_iter().collect();
-    let mut any = false;
-    for rule in matching.into_iter().map(|at| &RULES.all[at]) {
-        let mut found = 0;
-        let replaced =
-            rule.expression.replace_all(&text, |captures: &Captures<'_>| rule.replace(captures, &mut found));
-        if found > 0 {
-            text = replaced.into_owned();
-            *counts.entry(rule.name).or_default() += found;
-            any = true;
+fn pass(text: String, counts: &mut Counts) -> (String, bool) {
+    let mut now = (text, false);
+    let go_on = |found: Option<String>, now: &mut (String, bool)| {
+        if let Some(text) = found {
+            *now = (text, true);
         }
-    }
-    (text, any)
+    };
+    go_on(RULES.whole.apply(&now.0, counts), &mut now);
+    go_on(RULES.formats.apply_by_line(&now.0, counts), &mut now);
+    go_on(RULES.contexts.apply(&now.0, counts), &mut now);
+    now
 }
 
 impl Rule {

@@ -317,8 +317,14 @@ fn a_text_that_was_redacted_is_redacted_no_further() {
 
 #[test]
 fn every_expression_compiles() {
-    assert_eq!(RULES.all.len(), WHOLE.len() + FORMATS.len() + CONTEXTS.len());
-    assert_eq!(RULES.set.len(), RULES.all.len());
+    let Rules { whole, formats, contexts } = &*RULES;
+    for (group, count) in [(whole, WHOLE.len()), (formats, FORMATS.len()), (contexts, CONTEXTS.len())] {
+        assert_eq!((group.all.len(), group.set.len()), (count, count));
+    }
+    assert!(
+        FORMATS.iter().all(|(_, text)| !text.contains(r"\s") && !text.contains("[^")),
+        "none spans lines"
+    );
 }
 
 /// The worst texts for expressions that backtrack, at the bound's length.
@@ -366,7 +372,7 @@ fn a_hostile_text_takes_no_long_time() {
         let redacted = redact(&long);
         let took = began.elapsed();
         println!("{took:>10.1?} for 1 MiB of {:?}", text.chars().take(40).collect::<String>());
-        // Measured in release: 62 ms at worst, and 6.3 s of the last one, in which nothing else than secrets is.
+        // Measured in release: 51 ms at worst, and 1.1 s of the last one, in which nothing else than secrets is.
         let most = if cfg!(debug_assertions) || text == every { 20 } else { 1 };
         assert!(took < std::time::Duration::from_secs(most), "{text}: {took:?}");
         assert!(redacted.text.len() <= 4 * long.len());
