@@ -20,6 +20,9 @@ const MAX_RESPONSE: u64 = 64 << 20;
 /// Of an answer that is read as a whole.
 const MAX_READ: u64 = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long, and how far, the body of what was refused is read.
+const LINGERING: Duration = Duration::from_secs(1);
+const MAX_LINGERING: u64 = 1 << 20;
 
 /// A listener in a program's view, and who really answers.
 pub(super) enum Service {
@@ -79,7 +82,10 @@ fn docker(mut client: UnixStream, daemon: &Path) -> io::Result<()> {
     client.set_write_timeout(Some(PATIENCE))?;
     let request = match judge(&head(&mut client)?) {
         Ok(request) => request,
-        Err(why) => return refuse(&mut client, "403 Forbidden", &why),
+        Err(why) => {
+            refuse(&mut client, "403 Forbidden", &why)?;
+            return linger(&client);
+        }
     };
     let mut server = match UnixStream::connect(daemon) {
         Ok(server) => server,
@@ -95,6 +101,13 @@ fn docker(mut client: UnixStream, daemon: &Path) -> io::Result<()> {
         return redact(&mut client, server);
     }
     io::copy(&mut server.take(MAX_RESPONSE), &mut client).map(drop)
+}
+
+/// A client that still writes its body would see a broken pipe rather than the answer.
+fn linger(client: &UnixStream) -> io::Result<()> {
+    client.shutdown(Shutdown::Write)?;
+    client.set_read_timeout(Some(LINGERING))?;
+    io::copy(&mut client.take(MAX_LINGERING), &mut io::sink()).map(drop)
 }
 
 fn head(client: &mut UnixStream) -> io::Result<String> {
