@@ -151,15 +151,17 @@ fn on_a_terminal_and_in_json() {
     assert_tame("the log", &poisoned.host.log());
     assert_no_secret("the log", &poisoned.host.log());
 
-    // JSON has every text as it came, by either door.
+    // Of an investigation JSON has every text without its secrets, by either door; alerts it has as they came.
     let by_command: Value =
         serde_json::from_str(&poisoned.run(&["investigations", "inv-1", "--json"])).unwrap();
     assert_eq!(by_command, poisoned.host.investigation("inv-1"));
-    let whole = |texts: &Value| texts.as_str().is_some_and(|text| text.contains(&poisoned.poison));
+    assert_no_secret("an investigation's JSON", &by_command.to_string());
+    let raw = |text: &Value| text.as_str().is_some_and(|text| text.contains("P0ISON <script>"));
     assert!(
-        whole(&by_command["report"]["summary"]) && whole(&by_command["report"]["recommendations"][0]),
+        raw(&by_command["report"]["summary"]) && raw(&by_command["report"]["recommendations"][0]),
         "{by_command:#}"
     );
+    let whole = |text: &Value| text.as_str().is_some_and(|text| text.contains(&poisoned.poison));
     let alerts = poisoned.host.alerts();
     assert!(alerts.iter().any(|alert| whole(&alert["annotations"]["summary"])), "{alerts:#?}");
 }

@@ -604,7 +604,7 @@ impl Redactor {
     }
 
     fn assigned(&self, key: &str, text: &str) -> String {
-        let alone = self.redact(text);
+        let alone = self.redact_hidden(text);
         if key.is_empty() || !alone.counts.is_empty() {
             return alone.text;
         }
