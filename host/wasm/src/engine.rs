@@ -120,6 +120,15 @@ pub(crate) fn give_way() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 
+/// From here on this thread runs where nobody else wants to. Niceness alone doesn't do: a nice thread that runs is let run to the
+/// end of its slice, which is some milliseconds (Linux, SCHED_IDLE in sched(7)).
+pub(crate) fn stand_back() {
+    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let own = thread_priority::thread_native_id();
+    let _ = thread_priority::set_thread_priority_and_policy(own, ThreadPriority::Min, idle);
+}
+
 /// Runs `work`, which waits for others, on this thread, also where that is one of tokio's own.
 pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};

@@ -2,6 +2,7 @@
 //!
 //! Invariant: one call at a time in an instance; after a call that didn't return, the instance is gone.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use watchkeeper_domain::untrusted::visible;
 
 use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
-use crate::engine::{TICK, give_way, waiting};
+use crate::engine::{TICK, give_way, stand_back, waiting};
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::loader::Plugin;
@@ -237,6 +238,11 @@ impl Pool {
     }
 }
 
+thread_local! {
+    /// Whether this thread is a suspect's, and hasn't stood back yet.
+    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Does `work` on a thread of its own, within the host's runtime.
 async fn own_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -248,6 +254,7 @@ async fn own_thread<T: Send + 'static>(
         let _within = runtime.enter();
         if gives_way {
             give_way();
+            GIVES_WAY.set(true);
         }
         // Nobody may wait for it any more.
         let _ = answer.send(work());
@@ -463,6 +470,10 @@ fn at_tick(guest: &Guest) -> UpdateDeadline {
     let (computed, left) = guest.times();
     if left.is_zero() || guest.is_to_end() {
         return UpdateDeadline::Interrupt;
+    }
+    // A call that is over within a tick, as almost all are, never comes here.
+    if GIVES_WAY.replace(false) {
+        stand_back();
     }
     if guest.suspect && computed > SUSPECT_AFTER {
         std::thread::sleep(SUSPECT_PAUSE.min(left));
