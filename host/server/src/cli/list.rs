@@ -86,7 +86,11 @@ pub(super) async fn incidents(options: &ListOptions) -> Result<Ended> {
 }
 
 pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<Ended> {
-    options.config.tell_secrets();
+    // A page and a prompt leave this machine: they are made with all secrets known, or not at all.
+    match options.html || options.prompt {
+        true => learn_secrets(&options.config)?,
+        false => options.config.tell_secrets(),
+    }
     if let Some(id) = options.id {
         return one(options, id).await;
     }
@@ -104,7 +108,7 @@ pub(super) async fn investigations(options: &InvestigationsOptions) -> Result<En
             investigation.state.to_string(),
             investigation.incident.to_string(),
             report.map_or("-".into(), |report| format!("{:.2}", report.confidence)),
-            line(&redactor().redact(investigation.title.expose_untrusted()).text),
+            line(&redactor().shown(&investigation.title)),
         ]);
     }
     table.print(page.next.as_deref());
@@ -117,12 +121,10 @@ async fn one(options: &InvestigationsOptions, id: InvestigationId) -> Result<End
         store.investigation(id).await?.with_context(|| format!("there is no investigation {id}"))?;
     let transcript = store.transcript(id, 0).await?;
     if options.html {
-        learn_secrets(&options.config)?;
         println!("{}", page(&investigation, &transcript, redactor()));
         return Ok(Ended::Well);
     }
     if options.prompt {
-        learn_secrets(&options.config)?;
         return print_prompt(id, &transcript, &options.output);
     }
     if options.output.json {
