@@ -9,8 +9,8 @@
 //! spread, over by now, or on another host than the alert's.
 
 use watchkeeper_sdk::diagnosis::{
-    self, Case, CpuTimes, CpuUse, Diagnosis, Process, ProcessGroup, Seen, Topic, bash, by_name,
-    journal_or_log, load_averages, processes, read_file, systemd_unit, trouble_lines,
+    self, Case, CpuTimes, CpuUse, Diagnosis, Process, ProcessGroup, Seen, Topic, bash, by_name, init,
+    journal_or_log, load_averages, processes, read_file, systemd_unit, var_log,
 };
 use watchkeeper_sdk::{Alert, Briefing, Call, Error, Outcome, Playbook, Prompt, PromptBuilder, Report, Step};
 
@@ -102,14 +102,6 @@ fn top() -> Call {
     bash("top -b -i -n 2 -d 1", "the processes that use CPU time just now")
 }
 
-fn init() -> Call {
-    read_file("/proc/1/comm", "whether systemd keeps a journal here")
-}
-
-fn var_log() -> Call {
-    bash("ls -l /var/log", "which logs there are")
-}
-
 fn cgroup_of(pid: u32) -> Call {
     bash(&format!("cat /proc/{pid}/cgroup"), "which unit the busiest process belongs to")
 }
@@ -143,10 +135,9 @@ fn its_log(case: &Case) -> Vec<Call> {
 
 fn suspects_log(case: &Case) -> Option<Call> {
     let (group, _) = busiest(case)?;
-    let has_systemd = case.seen(&init()).is_some_and(|seen| seen.text().trim() == "systemd");
     let cgroup = case.seen(&cgroup_of(group.first().pid));
     let listing = case.seen(&var_log()).map(|seen| seen.text());
-    journal_or_log(has_systemd, cgroup.and_then(|seen| systemd_unit(seen.text())), group.name, listing)
+    journal_or_log(case.has_journal(), cgroup.and_then(|seen| systemd_unit(seen.text())), group.name, listing)
 }
 
 /// Who uses the CPU now, from the second round of `top`; where that says nothing, from `ps`. The tools that we looked
@@ -359,13 +350,7 @@ fn report_log(case: &Case, group: &ProcessGroup, diagnosis: &mut Diagnosis) -> b
     let Some(seen) = suspects_log(case).and_then(|call| case.seen(&call)) else {
         return false;
     };
-    let lines = trouble_lines(seen.text());
-    if !lines.is_empty() {
-        let evidence = lines.iter().take(3).map(|line| seen.evidence(line));
-        diagnosis
-            .finding(format!("Its log speaks of trouble in {} of its latest lines.", lines.len()), evidence);
-    }
-    !lines.is_empty()
+    diagnosis.trouble_in_log(seen)
 }
 
 fn recommend_for(group: &ProcessGroup, diagnosis: &mut Diagnosis) {

@@ -8,8 +8,8 @@
 //! by huge pages, or by the kernel; the biggest of these is the cause, and the confidence follows from its share.
 
 use watchkeeper_sdk::diagnosis::{
-    self, Case, Diagnosis, Meminfo, ProcessGroup, Seen, Topic, bash, by_name, counters, human_kib, is_plain,
-    processes, read_file, systemd_unit, trouble_lines,
+    self, Case, Diagnosis, Meminfo, ProcessGroup, Seen, Topic, bash, by_name, counters, human_kib, init,
+    is_plain, processes, read_file, systemd_unit,
 };
 use watchkeeper_sdk::{Alert, Briefing, Call, Error, Outcome, Playbook, Prompt, PromptBuilder, Report, Step};
 
@@ -114,10 +114,6 @@ fn cgroup_of(pid: u32) -> Call {
     bash(&format!("cat /proc/{pid}/cgroup"), "which unit the biggest process belongs to")
 }
 
-fn init() -> Call {
-    read_file("/proc/1/comm", "whether systemd keeps a journal here")
-}
-
 fn overview(case: &Case) -> Vec<Call> {
     let mut calls = case.host_calls();
     calls.extend([meminfo(), pressure(), swapping(), ps()]);
@@ -139,10 +135,9 @@ fn its_log(case: &Case) -> Vec<Call> {
 }
 
 fn unit_log(case: &Case) -> Option<Call> {
-    let has_systemd = case.seen(&init()).is_some_and(|seen| seen.text().trim() == "systemd");
     let (group, _) = biggest(case)?;
     let unit = systemd_unit(case.seen(&cgroup_of(group.first().pid))?.text())?;
-    (has_systemd && is_plain(unit)).then(|| {
+    (case.has_journal() && is_plain(unit)).then(|| {
         bash(&format!("journalctl --no-pager -n 50 -u {unit}"), "what the biggest program said lately")
     })
 }
@@ -394,11 +389,5 @@ fn report_log(case: &Case, diagnosis: &mut Diagnosis) -> bool {
     let Some(seen) = unit_log(case).and_then(|call| case.seen(&call)) else {
         return false;
     };
-    let lines = trouble_lines(seen.text());
-    if !lines.is_empty() {
-        let evidence = lines.iter().take(3).map(|line| seen.evidence(line));
-        diagnosis
-            .finding(format!("Its log speaks of trouble in {} of its latest lines.", lines.len()), evidence);
-    }
-    !lines.is_empty()
+    diagnosis.trouble_in_log(seen)
 }

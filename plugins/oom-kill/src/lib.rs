@@ -9,8 +9,8 @@
 //! A kill in the kernel's own words is sure; less so if it is far from the alert's start, or its time can't be told.
 
 use watchkeeper_sdk::diagnosis::{
-    self, Case, Diagnosis, Meminfo, Seen, Topic, bash, by_name, counters, human_kib, is_plain, is_plain_path,
-    log_files, processes, read_file, systemd_unit, trouble_lines,
+    self, Case, Diagnosis, Meminfo, Seen, Topic, bash, by_name, counters, human_kib, init, is_plain,
+    is_plain_path, log_files, processes, read_file, systemd_unit, var_log,
 };
 use watchkeeper_sdk::{Alert, Briefing, Call, Error, Outcome, Playbook, Prompt, PromptBuilder, Report, Step};
 
@@ -102,14 +102,6 @@ fn meminfo() -> Call {
     read_file("/proc/meminfo", "how much memory there is now")
 }
 
-fn init() -> Call {
-    read_file("/proc/1/comm", "whether systemd keeps a journal here")
-}
-
-fn var_log() -> Call {
-    bash("ls -l /var/log", "which logs there are")
-}
-
 fn ps() -> Call {
     bash("ps -eo pid,user,pmem,rss,etime,comm --sort=-rss | head -n 15", "who uses the most memory now")
 }
@@ -134,7 +126,7 @@ fn overview(case: &Case) -> Vec<Call> {
 
 fn journal(case: &Case) -> Vec<Call> {
     match kills_in(case, &dmesg()).is_empty() {
-        true if has_systemd(case) => vec![kernel_journal()],
+        true if case.has_journal() => vec![kernel_journal()],
         true => vec![var_log()],
         false => Vec::new(),
     }
@@ -152,15 +144,11 @@ fn kernel_log_file<'a>(case: &Case<'a>) -> Option<&'a str> {
         .copied()
 }
 
-fn has_systemd(case: &Case) -> bool {
-    case.seen(&init()).is_some_and(|seen| seen.text().trim() == "systemd")
-}
-
 fn victim(case: &Case) -> Vec<Call> {
     let mut calls = Vec::new();
     if let Some(kill) = last_kill(case) {
         calls.extend(kill.cgroup.filter(|cgroup| is_plain_path(cgroup)).map(limits_of));
-        if has_systemd(case) {
+        if case.has_journal() {
             calls.extend(kill.unit().filter(|unit| is_plain(unit)).map(log_of));
         }
     }
@@ -328,13 +316,8 @@ fn limit(case: &Case, kill: &Kill, diagnosis: &mut Diagnosis) -> String {
 }
 
 fn report_log(case: &Case, kill: &Kill, diagnosis: &mut Diagnosis) {
-    let Some(seen) = kill.unit().and_then(|unit| case.seen(&log_of(unit))) else {
-        return;
-    };
-    let lines = trouble_lines(seen.text());
-    if !lines.is_empty() {
-        diagnosis
-            .finding("Its unit's log speaks of it:", lines.iter().take(3).map(|line| seen.evidence(line)));
+    if let Some(seen) = kill.unit().and_then(|unit| case.seen(&log_of(unit))) {
+        diagnosis.trouble_in_log(seen);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Call;
 
-use super::{bash, is_plain};
+use super::{Case, Diagnosis, Seen, bash, is_plain, read_file};
 
 /// Words that make a log line worth a person's look.
 const TROUBLE: [&str; 14] = [
@@ -24,6 +24,36 @@ const TROUBLE: [&str; 14] = [
 
 /// Words that look like trouble and say there is none.
 const NO_TROUBLE: [&str; 4] = ["0 errors", "0 failed", "no error", "errors=0"];
+
+/// The call that tells whether systemd keeps a journal here: see [`Case::has_journal`].
+pub fn init() -> Call {
+    read_file("/proc/1/comm", "whether systemd keeps a journal here")
+}
+
+/// The call that lists the logs of a host without a journal.
+pub fn var_log() -> Call {
+    bash("ls -l /var/log", "which logs there are")
+}
+
+impl Case<'_> {
+    /// Whether the host's first process is systemd, by what [`init`] showed.
+    pub fn has_journal(&self) -> bool {
+        self.seen(&init()).is_some_and(|seen| seen.text().trim() == "systemd")
+    }
+}
+
+impl Diagnosis {
+    /// A finding of the lines of a program's log that speak of trouble, if any do. Whether any do.
+    pub fn trouble_in_log(&mut self, log: Seen) -> bool {
+        let lines = trouble_lines(log.text());
+        if lines.is_empty() {
+            return false;
+        }
+        let statement = format!("Its log speaks of trouble in {} of its latest lines.", lines.len());
+        self.finding(statement, lines.iter().take(3).map(|line| log.evidence(line)));
+        true
+    }
+}
 
 /// The lines that speak of trouble, the latest first, each text once.
 pub fn trouble_lines(log: &str) -> Vec<&str> {

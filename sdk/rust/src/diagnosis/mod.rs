@@ -50,7 +50,7 @@ pub use case::{Case, MAX_ACTIONS, MAX_CALLS, Seen, next};
 pub use cpu::{CpuTimes, CpuUse, load_averages};
 pub use disk::{DirectorySize, Filesystem, directory_sizes, filesystems};
 pub use host::Whereabouts;
-pub use logs::{journal_or_log, log_files, trouble_lines};
+pub use logs::{init, journal_or_log, log_files, trouble_lines, var_log};
 pub use memory::{Meminfo, counters, human_kib};
 pub use process::{Process, ProcessGroup, by_name, processes, systemd_unit};
 pub use report::{Diagnosis, cut, prompt, prompt_task};
