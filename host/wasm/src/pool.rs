@@ -85,6 +85,14 @@ pub(crate) struct Instance {
     calls: u32,
 }
 
+/// A call that may be made.
+#[derive(Clone, Copy)]
+struct Admitted {
+    at: Instant,
+    /// Of a plugin that failed lately.
+    suspect: bool,
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Inner>);
@@ -155,7 +163,7 @@ impl Pool {
             calls: plugin.calls.clone(),
         };
         let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
-        let (instance, feed) = waiting(|| pool.0.make())?;
+        let (instance, feed) = waiting(|| pool.0.make(false))?;
         let feed = feed.ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
@@ -188,16 +196,17 @@ impl Pool {
         };
         let inner = self.0.clone();
         let under_way = self.0.plugin.calls.begin();
+        let admitted = self.0.admit()?;
         let work = move || {
             // Held until the call is over, also where nobody waits for it any more.
             let _held = (running, fetching, under_way);
-            inner.call(time, call)
+            inner.call(admitted, time, call)
         };
-        let called = match self.0.supervisor.is_suspect(Instant::now()) {
+        let called = match admitted.suspect {
             true => own_thread(work, true).await,
             false => tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string()),
         };
-        called.unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
+        called.unwrap_or_else(|error| self.0.host_failed(admitted, &error))
     }
 
     /// The right to one call; none where too many wait, or waited too long.
@@ -215,16 +224,13 @@ impl Pool {
         let (_held, until) = oneshot::channel();
         let inner = self.0.clone();
         let under_way = self.0.plugin.calls.begin();
-        let subscribed = own_thread(
-            move || {
-                let _held = under_way;
-                inner.subscribe(sink, until)
-            },
-            false,
-        );
-        subscribed
-            .await
-            .unwrap_or_else(|error| Err(self.0.failed(format!("the host failed in its call: {error}"))))
+        let admitted = self.0.admit()?;
+        let work = move || {
+            let _held = under_way;
+            inner.supervised(admitted, inner.subscribe(admitted, sink, until))
+        };
+        let subscribed = own_thread(work, false).await;
+        subscribed.unwrap_or_else(|error| self.0.host_failed(admitted, &error))
     }
 
     /// As [`Pool::call`], on this thread: for what has no runtime, and benches.
@@ -234,7 +240,8 @@ impl Pool {
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
         let _under_way = self.0.plugin.calls.begin();
-        waiting(|| self.0.call(time, call))
+        let admitted = self.0.admit()?;
+        waiting(|| self.0.call(admitted, time, call))
     }
 }
 
@@ -270,15 +277,15 @@ impl Inner {
 
     fn call<T>(
         &self,
+        admitted: Admitted,
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        let began = self.admit()?;
-        self.supervised(began, self.attempt(time, call))
+        self.supervised(admitted, self.attempt(admitted.suspect, time, call))
     }
 
-    /// When the call begins, if one may.
-    fn admit(&self) -> Result<Instant, CallError> {
+    /// Whoever is admitted makes the call, and hears [`Inner::supervised`] of it: it may be the one that ends a quarantine.
+    fn admit(&self) -> Result<Admitted, CallError> {
         let now = Instant::now();
         if self.plugin.calls.are_ending() {
             return Err(self.stopping());
@@ -288,13 +295,13 @@ impl Inner {
             left: quarantine.until.saturating_duration_since(now),
             reason: quarantine.reason,
         })?;
-        Ok(now)
+        Ok(Admitted { at: now, suspect: self.supervisor.is_suspect(now) })
     }
 
-    fn supervised<T>(&self, began: Instant, called: Result<T, CallError>) -> Result<T, CallError> {
+    fn supervised<T>(&self, admitted: Admitted, called: Result<T, CallError>) -> Result<T, CallError> {
         match &called {
             Err(CallError::HostStops { .. }) => {}
-            Err(error @ CallError::Failed { over, .. }) => self.strike(error, began, *over),
+            Err(error @ CallError::Failed { over, .. }) => self.strike(error, admitted.at, *over),
             // What the plugin says, good or bad, it says in its right mind.
             _ if self.supervisor.succeeded() => {
                 tracing::info!(plugin = %self.around.who, "a plugin is well again; its quarantine is over");
@@ -305,24 +312,25 @@ impl Inner {
         called
     }
 
+    /// No thread for it, or the host's own fault.
+    fn host_failed<T>(&self, admitted: Admitted, error: &str) -> Result<T, CallError> {
+        self.supervised(admitted, Err(self.failed(format!("the host failed in its call: {error}"))))
+    }
+
     /// The instance is used for nothing else, before or after.
-    fn subscribe(&self, sink: Arc<dyn Sink>, until: oneshot::Receiver<()>) -> Result<(), CallError> {
-        let began = self.admit()?;
-        self.supervised(
-            began,
-            self.make().and_then(|(instance, _)| {
-                let Instance { mut store, functions, .. } = instance;
-                let live =
-                    functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
-                let limit = self.begin(&mut store, Time::Fetch);
-                match live.subscribe(&mut store, limit, sink, until, || self.slowed()) {
-                    Ok(answer) => {
-                        answer.map_err(|error| self.refused(error.with_notes(&store.data().denied())))
-                    }
-                    Err(error) => Err(self.broken(store, limit, &error)),
-                }
-            }),
-        )
+    fn subscribe(
+        &self,
+        admitted: Admitted,
+        sink: Arc<dyn Sink>,
+        until: oneshot::Receiver<()>,
+    ) -> Result<(), CallError> {
+        let Instance { mut store, functions, .. } = self.make(admitted.suspect)?.0;
+        let live = functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
+        let limit = self.begin(&mut store, Time::Fetch, admitted.suspect);
+        match live.subscribe(&mut store, limit, sink, until, || self.slowed()) {
+            Ok(answer) => answer.map_err(|error| self.refused(error.with_notes(&store.data().denied()))),
+            Err(error) => Err(self.broken(store, limit, &error)),
+        }
     }
 
     fn slowed(&self) {
@@ -352,14 +360,15 @@ impl Inner {
 
     fn attempt<T>(
         &self,
+        suspect: bool,
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
         let mut instance = match self.take() {
             Some(instance) => instance,
-            None => self.make()?.0,
+            None => self.make(suspect)?.0,
         };
-        let limit = self.begin(&mut instance.store, time);
+        let limit = self.begin(&mut instance.store, time, suspect);
         instance.calls += 1;
         match call(&mut instance) {
             Ok(answer) => {
@@ -372,12 +381,12 @@ impl Inner {
     }
 
     /// Instantiates and, for a source, configures. Both are held to the limits of one call.
-    fn make(&self) -> Result<(Instance, Option<Feed>), CallError> {
+    fn make(&self, suspect: bool) -> Result<(Instance, Option<Feed>), CallError> {
         let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.result);
         store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
-        let limit = self.begin(&mut store, Time::Call);
+        let limit = self.begin(&mut store, Time::Call, suspect);
         let functions = match self.plugin.instantiate(&mut store) {
             Ok(functions) => functions,
             Err(error) => return Err(self.broken(store, limit, &error)),
@@ -392,13 +401,12 @@ impl Inner {
     }
 
     /// The call's time begins, and is answered.
-    fn begin(&self, store: &mut Store<Guest>, time: Time) -> Duration {
+    fn begin(&self, store: &mut Store<Guest>, time: Time, suspect: bool) -> Duration {
         let limit = match time {
             Time::Call => self.limits.call,
             Time::Fetch => self.limits.fetch,
         };
-        let now = Instant::now();
-        store.data_mut().begin(now, limit, self.supervisor.is_suspect(now));
+        store.data_mut().begin(Instant::now(), limit, suspect);
         store.set_epoch_deadline(1);
         limit
     }
