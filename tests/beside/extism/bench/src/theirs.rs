@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use extism::{CompiledPlugin, Function, Manifest, Plugin, PluginBuilder, UserData, ValType, Wasm};
 use watchkeeper_domain::alert::RawAlert;
-use watchkeeper_domain::{Severity, Status, Timestamp};
+use watchkeeper_domain::{Severity, Status, Timestamp, Untrusted};
 
 use crate::wire;
 
@@ -50,19 +50,24 @@ pub fn parse(plugin: &mut Plugin, body: &[u8]) -> Result<Vec<RawAlert>> {
 impl From<wire::Alert> for RawAlert {
     fn from(alert: wire::Alert) -> Self {
         Self {
-            id: alert.id,
+            id: alert.id.into(),
             severity: match alert.severity {
                 0 => Severity::Info,
                 1 => Severity::Warning,
                 _ => Severity::Critical,
             },
             status: if alert.resolved { Status::Resolved } else { Status::Firing },
-            title: alert.title,
-            description: alert.description,
-            labels: alert.labels,
-            annotations: alert.annotations,
+            title: alert.title.into(),
+            description: alert.description.into(),
+            labels: untrusted(alert.labels),
+            annotations: untrusted(alert.annotations),
             starts_at: alert.starts_at.map(Timestamp::from_millis),
             ends_at: alert.ends_at.map(Timestamp::from_millis),
         }
     }
+}
+
+/// As our own bindings do it.
+fn untrusted(pairs: Vec<(String, String)>) -> Vec<(Untrusted, Untrusted)> {
+    pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
