@@ -20,6 +20,9 @@ fn main() -> ExitCode {
     if let Some(code) = watchkeeper_adapters::sandbox::launched() {
         return code;
     }
+    if let Some(code) = watchkeeper_wasm::compiled() {
+        return code;
+    }
     // An error says that there is one already, and there may be but one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     cli::run()

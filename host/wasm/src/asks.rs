@@ -16,7 +16,7 @@ use wasmparser::{Parser, Payload};
 const SECTION: &str = "watchkeeper:asks";
 
 /// A declaration larger than this is none.
-const MAX_DECLARATION: usize = 64 * 1024;
+pub(crate) const MAX_DECLARATION: usize = 64 * 1024;
 
 /// What one plugin wants of the host beyond clocks, random numbers and its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,14 +88,18 @@ fn mark_as_used(path: &Path) {
     }
 }
 
+/// What was compiled just now, by this process or the compiler's.
+pub(crate) fn made(engine: &Engine, code: &[u8]) -> Result<Component, String> {
+    // SAFETY: it was made by this very program, from an engine of the same configuration, and went through nothing but a pipe.
+    let component = unsafe { Component::deserialize(engine, code) };
+    component.map_err(|error| format!("can't be loaded: {error:#}"))
+}
+
 /// Keeps the code for the next start. Failing to is no more than a slower start.
-pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, compiled: &Component) {
+pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, code: &[u8]) {
     let path = file(engine, cache, component);
     // Written beside and renamed, so that nobody ever maps half a file, nor has one changed under the map.
-    let kept = compiled.serialize().map_err(std::io::Error::other).and_then(|code| {
-        kept::write(&path, &code)?;
-        kept::write(&noted(&path), digest(&code).as_bytes())
-    });
+    let kept = kept::write(&path, code).and_then(|()| kept::write(&noted(&path), digest(code).as_bytes()));
     if let Err(error) = kept {
         tracing::warn!(file = %path.display(), %error, "compiled code can't be kept; the next start compiles again");
     }

@@ -1,6 +1,6 @@
 //! The engine that all plugins share, its clock, and the folder of compiled code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Runtime {
     pub(crate) calls: Calls,
     /// Which plugins are let in; all, unless told otherwise.
     pub(crate) trust: Arc<Trust>,
+    /// What compiles; none: this process.
+    pub(crate) compiler: Option<Arc<PathBuf>>,
 }
 
 /// An engine, and what its guests may import: the same for all, since what stands behind an import is each store's own.
@@ -52,21 +54,32 @@ pub(crate) struct Linked {
     pub(crate) linker: Arc<Linker<Guest>>,
 }
 
+/// One of the two; the compiler's process makes the same.
+pub(crate) fn engine(live: bool) -> Result<Engine, String> {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(live)
+        .concurrency_support(live)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(STACK)
+        // What a trap is, is said; where, would be by names of the guest's own, each as long as it likes.
+        .wasm_backtrace_max_frames(None)
+        // What no toolchain of a plugin makes is nothing that the compiler has to get right.
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false);
+    if live {
+        // A guest's own stack, and the host's calls on it.
+        config.async_stack_size(2 * STACK);
+    }
+    Engine::new(&config).map_err(|error| format!("no WebAssembly engine: {error:#}"))
+}
+
 impl Linked {
     fn new(live: bool) -> Result<Self, String> {
-        let mut config = Config::new();
-        config
-            .wasm_component_model(true)
-            .wasm_component_model_async(live)
-            .concurrency_support(live)
-            .epoch_interruption(true)
-            .cranelift_opt_level(OptLevel::Speed)
-            .max_wasm_stack(STACK);
-        if live {
-            // A guest's own stack, and the host's calls on it.
-            config.async_stack_size(2 * STACK);
-        }
-        let engine = Engine::new(&config).map_err(|error| format!("no WebAssembly engine: {error:#}"))?;
+        let engine = engine(live)?;
         tick(&engine)?;
         let mut linker = Linker::new(&engine);
         let wasi = if live { guest::link_wasi_live } else { guest::link_wasi };
@@ -88,6 +101,7 @@ impl Runtime {
             fetches,
             calls: Calls::default(),
             trust: Arc::default(),
+            compiler: None,
         })
     }
 
@@ -105,6 +119,12 @@ impl Runtime {
 
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = Arc::new(trust);
+        self
+    }
+
+    /// Compiles in processes of their own, of this program, whose `main` calls [`compiler::compiled`](crate::compiled).
+    pub fn with_compiler(mut self, program: &Path) -> Self {
+        self.compiler = Some(Arc::new(program.to_owned()));
         self
     }
 

@@ -17,7 +17,7 @@ use watchkeeper_domain::untrusted;
 use crate::calls::Calls;
 use crate::limits::Limiter;
 use crate::live::Woken;
-use crate::outgoing::{Hooks, Outgoing};
+use crate::outgoing::{self, Hooks, Outgoing};
 use crate::sockets::{self, Dialing};
 use crate::waits::{self, Waits};
 
@@ -30,8 +30,17 @@ const LOG_LINES: u32 = 100;
 /// The longest line.
 const LOG_LINE: usize = 4 * 1024;
 
-/// A resource table's bound: handles a guest may hold.
-const HANDLES: usize = 4096;
+/// A resource table's bound: handles a guest may hold, each with what stands behind it. Toolchains hold some tens.
+const HANDLES: usize = 1024;
+
+/// And one that holds a subscription: its sockets are the host's files, of which a process may have a thousand.
+const LIVE_HANDLES: usize = 128;
+
+/// Bytes of headers behind one handle, with what holds them.
+const FIELDS: usize = 32 * 1024;
+
+/// How many others a guest may wait for at once: no epoch ends what a longer list takes.
+pub(crate) const MOST_WAITS: usize = 4096;
 
 /// Random bytes that a guest may ask for at once: no epoch ends that. Toolchains ask for some tens.
 const RANDOM: u64 = 256 * 1024;
@@ -93,7 +102,7 @@ impl Guest {
     pub(crate) fn new(around: &Surroundings) -> Self {
         let output = Output::default();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(if around.live.is_some() { LIVE_HANDLES } else { HANDLES });
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.clone()).stderr(output.clone()).allow_tcp(false).allow_udp(false);
         wasi.max_random_size(RANDOM);
@@ -109,13 +118,15 @@ impl Guest {
             });
             Live { woken: Arc::default(), dialing, slice }
         });
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS);
         Self {
             wasi: wasi.build(),
             table,
             limiter: Limiter::new(around.memory),
             log: GuestLog { who: around.who.clone(), second: Instant::now(), lines: 0 },
             output,
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks::new(around.outgoing.clone()),
             began: Instant::now(),
             deadline: Instant::now(),
@@ -190,7 +201,7 @@ impl WasiView for Guest {
 /// through [`Hooks`]. Every toolchain's runtime links against it; waiting is bounded by the call's deadline.
 pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
+    outgoing::link(linker)?;
     waits::link(linker)
 }
 

@@ -1,7 +1,7 @@
 //! The plugin runtime: files of a folder in, sandboxed readers and brains out.
 //!
-//! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiled` keeps its machine
-//! code, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
+//! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiler` makes machine code of
+//! it in a process of its own, `compiled` keeps that, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
 //! call at a time in each, within `limits`, under a `supervisor`, until `calls` ends them all; `asks`, `outgoing` and `sockets` say what it may reach; `live`
 //! runs guests that hold a subscription; `record` and
 //! `kept` remember what happened. `registry` is what the host sees of it all.
@@ -18,6 +18,7 @@ mod brain;
 mod calls;
 mod canary;
 mod compiled;
+mod compiler;
 mod engine;
 mod folder;
 mod guest;
@@ -38,9 +39,11 @@ mod status;
 mod supervisor;
 mod trust;
 mod waits;
+mod weight;
 
 pub use asks::{Asks, HostRule};
 pub use canary::Policy as CanaryPolicy;
+pub use compiler::compiled;
 pub use engine::Runtime;
 pub use folder::only_looked;
 pub use limits::Limits;

@@ -32,8 +32,14 @@ impl Default for Limits {
     }
 }
 
-/// Elements of all tables, which linear memory doesn't count. Toolchains need a few thousand.
+/// Elements of all tables together, which linear memory doesn't count. Toolchains need a few thousand.
 const TABLE_ELEMENTS: usize = 100_000;
+
+/// Core instances, tables and memories of one component, each of which takes the host's own memory or address space before it has
+/// anything in it. Toolchains make some ten instances, few tables and one memory; a Python with many libraries some hundred.
+const INSTANCES: usize = 256;
+const TABLES: usize = 256;
+const MEMORIES: usize = 8;
 
 /// Holds an instance to its memory, and remembers that it had to: the guest's own trap doesn't tell.
 #[derive(Default)]
@@ -41,12 +47,14 @@ pub(crate) struct Limiter {
     memory: usize,
     /// Of all memories together, by what each was granted last.
     used: usize,
+    /// Of all tables together, in the same way.
+    elements: usize,
     pub(crate) denied: Option<String>,
 }
 
 impl Limiter {
     pub(crate) fn new(memory: usize) -> Self {
-        Self { memory, used: 0, denied: None }
+        Self { memory, used: 0, elements: 0, denied: None }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -56,7 +64,7 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        let used = self.used - current.min(self.used) + desired;
+        let used = self.used.saturating_sub(current).saturating_add(desired);
         if used <= self.memory {
             self.used = used;
             return Ok(true);
@@ -65,11 +73,26 @@ impl ResourceLimiter for Limiter {
         Ok(false)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        if desired > TABLE_ELEMENTS {
-            self.denied = Some(format!("limit of {TABLE_ELEMENTS} table elements"));
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let elements = self.elements.saturating_sub(current).saturating_add(desired);
+        if elements <= TABLE_ELEMENTS {
+            self.elements = elements;
+            return Ok(true);
         }
-        Ok(desired <= TABLE_ELEMENTS)
+        self.denied = Some(format!("limit of {TABLE_ELEMENTS} table elements"));
+        Ok(false)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
     }
 }
 
@@ -85,5 +108,18 @@ mod tests {
         assert!(limiter.memory_growing(600 << 10, 700 << 10, None).unwrap());
         assert!(!limiter.memory_growing(0, 400 << 10, None).unwrap());
         assert!(limiter.denied.as_deref().unwrap().contains("1 MiB"));
+        assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
+    }
+
+    #[test]
+    fn tables_count_together() {
+        let mut limiter = Limiter::new(1 << 20);
+        for _ in 0..10 {
+            assert!(limiter.table_growing(0, 5_000, None).unwrap());
+            assert!(limiter.table_growing(5_000, 10_000, None).unwrap());
+        }
+        assert_eq!(limiter.denied, None);
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert!(limiter.denied.as_deref().unwrap().contains("100000 table elements"));
     }
 }

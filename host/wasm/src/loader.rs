@@ -1,19 +1,24 @@
 //! A file becomes a plugin, or is refused with the reason and the remedy.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-use wasmtime::Store;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Store, Trap};
 
 use crate::asks::{self, Asks};
 use crate::bindings::live;
 use crate::bindings::v0_1::{self, Exports, Functions};
 use crate::calls::Calls;
 use crate::compiled;
+use crate::compiler::{self, Failed};
 use crate::engine::{Linked, Runtime, TICK, waiting};
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
@@ -22,9 +27,10 @@ use crate::record::Steps;
 use crate::shapes;
 use crate::trust::Vouched;
 use crate::waits::WaitedTooLong;
+use crate::weight;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
-const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = 128 << 20;
 
 /// An interface of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,12 +111,12 @@ pub(crate) struct Candidate {
 impl Candidate {
     pub(crate) fn read(path: &Path) -> Result<Self, Refusal> {
         let refuse = |reason| Refusal { path: path.to_owned(), reason };
-        let bytes = read(path).map_err(refuse)?;
-        let sidecar = match std::fs::read_to_string(asks::sidecar(path)) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(refuse(format!("the .yaml file beside it can't be read: {error}"))),
-        };
+        let bytes = read(path).map_err(|error| match error {
+            Unread::TooLarge(size) => refuse(format!("has {size} bytes; a plugin has at most {MAX_FILE}")),
+            error => refuse(format!("can't be read: {error}")),
+        })?;
+        let sidecar = read_sidecar(&asks::sidecar(path))
+            .map_err(|error| refuse(format!("the .yaml file beside it can't be read: {error}")))?;
         Self::of(path, path, bytes, sidecar)
     }
 
@@ -166,8 +172,31 @@ pub struct Plugin {
     pub from_cache: bool,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
-    pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) fetches: Fetches,
     pub(crate) calls: Calls,
+}
+
+/// How many fetches one plugin has under way at once, over all its sources. However long its upstream is silent, others' go on.
+const FETCHES: usize = 16;
+
+/// The right to fetch: of one plugin, and of all together.
+#[derive(Clone)]
+pub(crate) struct Fetches {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Fetches {
+    fn of(runtime: &Runtime) -> Self {
+        Self { own: Arc::new(Semaphore::new(FETCHES)), all: runtime.fetches.clone() }
+    }
+
+    /// Its own first: who waits for others of its kind holds none of what all share.
+    pub(crate) async fn acquire_owned(
+        self,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), AcquireError> {
+        Ok((self.own.acquire_owned().await?, self.all.acquire_owned().await?))
+    }
 }
 
 impl fmt::Debug for Plugin {
@@ -204,7 +233,9 @@ impl Plugin {
     }
 
     pub(crate) fn of(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, Refusal> {
-        Self::make(runtime, candidate, steps)
+        // Should a file find a mistake of the host's own, it is the file that doesn't come in, and not the host that ends.
+        let made = catch_unwind(AssertUnwindSafe(|| Self::make(runtime, candidate, steps)));
+        made.unwrap_or_else(|_| Err("can't be loaded: the host failed on it, as its log says".into()))
             .map_err(|reason| Refusal { path: candidate.path.clone(), reason })
     }
 
@@ -213,13 +244,14 @@ impl Plugin {
         let Candidate { name, lies_at, bytes, digest, .. } = candidate;
         let vouched = runtime.trust.check(name, lies_at, bytes, digest)?;
         let asks = Asks::of(&candidate.bytes, candidate.sidecar.as_deref())?;
+        weight::check(bytes)?;
         steps.took("check");
-        let linked = runtime.linked(is_exported_by(&candidate.bytes));
-        let (component, from_cache) = compile(runtime, linked, &candidate.bytes, &candidate.digest)?;
+        let live = is_exported_by(&candidate.bytes);
+        let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
         steps.noted("compile", from_cache.then(|| "compiled before".into()));
         let (interfaces, imports) = describe(&component)?;
-        let (pre, exports) =
-            link(linked, &component, &interfaces).map_err(|error| mismatch(&component, &error))?;
+        let (pre, exports) = link(runtime.linked(live), &component, &interfaces)
+            .map_err(|error| mismatch(&component, &error))?;
         steps.took("link");
         let plugin = Self {
             name: candidate.name.clone(),
@@ -235,7 +267,7 @@ impl Plugin {
             from_cache,
             pre,
             exports,
-            fetches: runtime.fetches.clone(),
+            fetches: Fetches::of(runtime),
             calls: runtime.calls.clone(),
         };
         plugin.try_out(&component)?;
@@ -255,27 +287,74 @@ impl Plugin {
         };
         let mut store = Store::new(component.engine(), Guest::new(&around));
         store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(limits.result);
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, false);
         let _under_way = self.calls.begin();
         let tried = waiting(|| self.instantiate(&mut store));
         tried.map(drop).map_err(|error| {
-            let denied = store.data().limiter.denied.clone();
-            match denied {
-                Some(limit) => format!("can't be instantiated within the {limit}"),
-                None => mismatch(component, &error),
+            let late = error.is::<WaitedTooLong>();
+            let text = format!("{error:#}");
+            match (&store.data().limiter.denied, error.downcast_ref::<Trap>()) {
+                (Some(limit), _) => format!("can't be instantiated within the {limit}"),
+                (None, Some(Trap::Interrupt)) => {
+                    let millis = limits.call.as_millis();
+                    format!("can't be instantiated within {millis} ms (limits.call_ms)")
+                }
+                (None, None) if late => format!("waits for too long while it is instantiated: {text}"),
+                (None, Some(trap)) => format!("traps while it is instantiated: {trap}"),
+                (None, None) if text.contains("resource limit exceeded") => {
+                    format!("can't be instantiated: {text}; link its modules to one")
+                }
+                (None, None) => mismatch(component, &error),
             }
         })
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| format!("can't be read: {error}"))?.len();
-    if size > MAX_FILE {
-        return Err(format!("has {size} bytes; a plugin has at most {MAX_FILE}"));
+/// Why what lies there isn't read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is no file, but a folder, a device or a pipe")]
+    NoFile,
+    #[error("it has {0} bytes")]
+    TooLarge(u64),
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unread> {
+    read_up_to(path, MAX_FILE)
+}
+
+/// A file has an end; what may lie in its place, or be linked to, hasn't, or makes its reader wait for ever.
+pub(crate) fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+    let is_file = |meta: &std::fs::Metadata| if meta.is_file() { Ok(()) } else { Err(Unread::NoFile) };
+    is_file(&std::fs::metadata(path)?)?;
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(at_once).open(path)?;
+    let meta = file.metadata()?;
+    is_file(&meta)?;
+    if meta.len() > most {
+        return Err(Unread::TooLarge(meta.len()));
     }
-    std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    // It may be written to meanwhile.
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(Unread::TooLarge(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+fn read_sidecar(path: &Path) -> Result<Option<String>, String> {
+    let bytes = match read_up_to(path, asks::MAX_DECLARATION as u64) {
+        Ok(bytes) => bytes,
+        Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Unread::TooLarge(size)) => {
+            return Err(format!("it has {size} bytes; the most is {}", asks::MAX_DECLARATION));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    String::from_utf8(bytes).map(Some).map_err(|_| "it is no UTF-8".into())
 }
 
 fn name(path: &Path) -> Result<String, String> {
@@ -316,28 +395,32 @@ fn text_of_wasm(bytes: &[u8]) -> bool {
     text.starts_with(b"(") || text.starts_with(b";;")
 }
 
-fn compile(
-    runtime: &Runtime,
-    linked: &Linked,
-    bytes: &[u8],
-    digest: &str,
-) -> Result<(Component, bool), String> {
+fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
+    let linked = runtime.linked(live);
     if let Some(cache) = &runtime.cache
         && let Some(component) = compiled::load(&linked.engine, cache, digest)
     {
         return Ok((component, true));
     }
-    let component = Component::from_binary(&linked.engine, bytes).map_err(|error| {
-        let error = format!("{error:#}");
-        // A section that claims more bytes than there are, too, is what an interrupted copy leaves.
-        if error.contains("unexpected end") || error.contains("out of bounds (bound") {
-            format!("is truncated: {error}; was it copied to the end? Write it beside and rename it")
-        } else {
-            format!("is no valid component: {error}; build it again")
+    let code = match &runtime.compiler {
+        Some(program) => compiler::compile(program, live, bytes),
+        None => {
+            linked.engine.precompile_component(bytes).map_err(|error| Failed::Refused(format!("{error:#}")))
         }
+    };
+    let code = code.map_err(|failed| match failed {
+        Failed::Ended(why) => why,
+        // A section that claims more bytes than there are, too, is what an interrupted copy leaves.
+        Failed::Refused(error)
+            if error.contains("unexpected end") || error.contains("out of bounds (bound") =>
+        {
+            format!("is truncated: {error}; was it copied to the end? Write it beside and rename it")
+        }
+        Failed::Refused(error) => format!("is no valid component: {error}; build it again"),
     })?;
+    let component = compiled::made(&linked.engine, &code)?;
     if let Some(cache) = &runtime.cache {
-        compiled::keep(&linked.engine, cache, digest, &component);
+        compiled::keep(&linked.engine, cache, digest, &code);
     }
     Ok((component, false))
 }
@@ -495,4 +578,26 @@ fn mismatch(component: &Component, error: &wasmtime::Error) -> String {
         "doesn't match {}@0.1: {difference}{error:#}; build it again with the SDK or the WIT of this version",
         v0_1::PACKAGE
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_whose_upstream_is_silent_leaves_room_for_others() {
+        let all = Arc::new(Semaphore::new(2 * FETCHES));
+        let plugin = || Fetches { own: Arc::new(Semaphore::new(FETCHES)), all: all.clone() };
+        let (silent, other) = (plugin(), plugin());
+        let mut held = Vec::new();
+        for _ in 0..FETCHES {
+            held.push(silent.clone().acquire_owned().await.unwrap());
+        }
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, silent.clone().acquire_owned()).await.is_err());
+        assert!(tokio::time::timeout(soon, other.acquire_owned()).await.is_ok());
+        held.pop();
+        assert!(tokio::time::timeout(soon, silent.acquire_owned()).await.is_ok());
+    }
 }

@@ -7,26 +7,46 @@
 //! server send it back, in the response that the guest reads.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest, Method, OutgoingRequest};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
 
 use crate::addresses::is_public;
 use crate::asks::{HostRule, Scheme, Target};
+use crate::guest::Guest;
 
 /// The largest body of a request or a response.
 const MAX_BODY: usize = 16 << 20;
 
+/// Bodies of all requests and responses together that one instance makes the host hold.
+const MAX_HELD: usize = 64 << 20;
+
 /// Requests under way in one instance, and in one call.
 const MAX_AT_ONCE: usize = 16;
 const MAX_A_CALL: usize = 256;
+
+/// What is held of a request's body until it is sent, in each of two pieces; nobody sends it before the guest says so.
+const CHUNK: usize = 16 << 10;
+
+/// The longest method, authority and path of a request: it is held for as long as the guest likes.
+const MAX_METHOD: usize = 64;
+const MAX_AUTHORITY: usize = 1 << 10;
+const MAX_PATH: usize = 16 << 10;
+
+/// Names of one source that are resolved at once. There is no stopping it, and each takes a thread until its name server answers.
+pub(crate) const RESOLVING: usize = 4;
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -76,6 +96,30 @@ pub(crate) struct Outgoing {
     pub(crate) mock: Option<HttpMock>,
     /// Connections of one source are never another's: what it may reach differs.
     client: OnceLock<Client>,
+    pub(crate) names: Names,
+}
+
+/// Resolves names, a few at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(Arc<Semaphore>);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(RESOLVING)))
+    }
+}
+
+impl Names {
+    pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        let turn = self.0.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        let resolving = tokio::task::spawn_blocking(move || {
+            // Held until it is over, also where nobody waits for it any more.
+            let _turn = turn;
+            (name.as_str(), 0).to_socket_addrs().map(Iterator::collect)
+        });
+        resolving.await.map_err(io::Error::other)?
+    }
 }
 
 /// Why a request did not leave.
@@ -90,7 +134,7 @@ impl Outgoing {
         secrets: Secrets,
         mock: Option<HttpMock>,
     ) -> Self {
-        Self { source, asked, granted, secrets, mock, client: OnceLock::new() }
+        Self { source, asked, granted, secrets, mock, client: OnceLock::new(), names: Names::default() }
     }
 
     pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Denied> {
@@ -136,7 +180,11 @@ impl Outgoing {
             .no_proxy()
             .connect_timeout(CONNECT)
             .pool_max_idle_per_host(2)
-            .dns_resolver(Pinned { source: self.source.clone(), granted: self.granted.clone() })
+            .dns_resolver(Pinned {
+                source: self.source.clone(),
+                granted: self.granted.clone(),
+                names: self.names.clone(),
+            })
             .build()
             .map_err(|error| Error::InternalError(Some(error.to_string())))?;
         Ok(self.client.get_or_init(|| client).clone())
@@ -147,13 +195,14 @@ impl Outgoing {
 struct Pinned {
     source: String,
     granted: Vec<HostRule>,
+    names: Names,
 }
 
 impl Resolve for Pinned {
     fn resolve(&self, name: Name) -> Resolving {
-        let (granted, source) = (self.granted.clone(), self.source.clone());
+        let (granted, source, names) = (self.granted.clone(), self.source.clone(), self.names.clone());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = names.resolve(name.as_str()).await?;
             let allowed = permitted(&found, &granted);
             if allowed.is_empty() {
                 let reason = format!(
@@ -172,6 +221,44 @@ fn permitted(found: &[SocketAddr], granted: &[HostRule]) -> Vec<SocketAddr> {
     found.iter().copied().filter(|address| is_public(address.ip()) || by_grant(address.ip())).collect()
 }
 
+/// `wasi:http`, through [`Hooks`]; a request is no place to keep things in.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    type Request = Resource<OutgoingRequest>;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut guest, (request, method): (Request, Method)| {
+            let fits = |name: &String| name.len() <= MAX_METHOD;
+            Ok((match &method {
+                Method::Other(name) if !fits(name) => Err(()),
+                _ => guest.data_mut().http().set_method(request, method)?,
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut guest, (request, authority): (Request, Option<String>)| {
+            Ok((match authority.as_ref().is_some_and(|name| name.len() > MAX_AUTHORITY) {
+                true => Err(()),
+                false => guest.data_mut().http().set_authority(request, authority)?,
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut guest, (request, path): (Request, Option<String>)| {
+            Ok((match path.as_ref().is_some_and(|path| path.len() > MAX_PATH) {
+                true => Err(()),
+                false => guest.data_mut().http().set_path_with_query(request, path)?,
+            },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
 /// What an instance's `wasi:http` goes through.
 pub(crate) struct Hooks {
     outgoing: Arc<Outgoing>,
@@ -179,6 +266,7 @@ pub(crate) struct Hooks {
     pub(crate) deadline: Instant,
     sent: usize,
     under_way: Arc<()>,
+    held: Held,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
@@ -189,6 +277,7 @@ impl Hooks {
             deadline: Instant::now(),
             sent: 0,
             under_way: Arc::default(),
+            held: Held::default(),
             denied: Arc::default(),
         }
     }
@@ -232,6 +321,10 @@ impl Hooks {
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -251,11 +344,12 @@ impl WasiHttpHooks for Hooks {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         let (outgoing, deadline, turn) = (self.outgoing.clone(), self.deadline, self.under_way.clone());
+        let held = self.held.clone();
         Box::new(async move {
             let _turn = turn;
             let wanted = options.and_then(|options| options.first_byte_timeout).unwrap_or(Duration::MAX);
             let left = deadline.saturating_duration_since(Instant::now()).min(wanted);
-            let sent = tokio::time::timeout(left, exchange(&outgoing, request)).await;
+            let sent = tokio::time::timeout(left, exchange(&outgoing, request, &held)).await;
             let response =
                 sent.unwrap_or_else(|_| Err(Failed { error: Error::HttpResponseTimeout, why: None }));
             let response = response.map_err(|failed| {
@@ -284,10 +378,13 @@ impl From<Error> for Failed {
 
 /// One request and its whole response: so the deadline bounds the body, too, however slowly it drips, and no secret slips
 /// through between two pieces of it.
-async fn exchange(outgoing: &Arc<Outgoing>, request: Request<WasiBody>) -> Result<Response<Bytes>, Failed> {
+async fn exchange(
+    outgoing: &Arc<Outgoing>,
+    request: Request<WasiBody>,
+    held: &Held,
+) -> Result<Response<Bytes>, Failed> {
     let (mut head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await;
-    let body = body.map_err(|_| Error::HttpRequestBodySize(Some(MAX_BODY as u64)))?.to_bytes();
+    let body = whole(body, held).await?;
     for name in OURS {
         head.headers.remove(name);
     }
@@ -295,9 +392,9 @@ async fn exchange(outgoing: &Arc<Outgoing>, request: Request<WasiBody>) -> Resul
     put_in(&outgoing.secrets, &mut head.headers, &mut used)?;
     let mut response = match &outgoing.mock {
         Some(mock) => mock.answer(&head, &body)?,
-        None => send(outgoing, head, body).await?,
+        None => send(outgoing, head, body, held).await?,
     };
-    take_out(&used, &mut response);
+    take_out(&used, &mut response, held)?;
     Ok(response)
 }
 
@@ -320,7 +417,7 @@ fn put_in<'a>(
     Ok(())
 }
 
-fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>) {
+fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>, held: &Held) -> Result<(), Failed> {
     for (placeholder, value) in used {
         for header in response.headers_mut().values_mut() {
             if let Some(clean) = replaced(header.as_bytes(), value.as_bytes(), placeholder.as_bytes()) {
@@ -328,12 +425,18 @@ fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>) {
             }
         }
         if let Some(clean) = replaced(response.body(), value.as_bytes(), placeholder.as_bytes()) {
-            *response.body_mut() = clean.into();
+            let mut body = Body::of(held);
+            body.push(&clean).map_err(|why| Failed {
+                error: Error::HttpResponseBodySize(Some(MAX_BODY as u64)),
+                why: Some(format!("a response, with the secrets in it taken out, {why}")),
+            })?;
+            *response.body_mut() = body.into();
         }
     }
     // Of the body as it is now: a guest may make room for it.
     let length = response.body().len();
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    Ok(())
 }
 
 /// `bytes` with each `from` made `to`; none where there is no `from` in it.
@@ -354,10 +457,76 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     Some(clean)
 }
 
+/// The whole of what the guest sends.
+async fn whole(mut body: WasiBody, held: &Held) -> Result<Bytes, Failed> {
+    let mut whole = Body::of(held);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Error::HttpProtocolError.into()) };
+        if let Ok(chunk) = frame.into_data() {
+            whole.push(&chunk).map_err(|why| Failed {
+                error: Error::HttpRequestBodySize(Some(MAX_BODY as u64)),
+                why: Some(format!("a request {why}")),
+            })?;
+        }
+    }
+    Ok(whole.into())
+}
+
+/// How many bytes of bodies one instance makes the host hold.
+#[derive(Clone, Default)]
+struct Held(Arc<AtomicUsize>);
+
+/// A body, or what of it has come. It counts until nobody has any of it any more.
+struct Body {
+    bytes: Vec<u8>,
+    held: Held,
+    counted: usize,
+}
+
+impl Body {
+    fn of(held: &Held) -> Self {
+        Self { bytes: Vec::new(), held: held.clone(), counted: 0 }
+    }
+
+    /// An error reads behind "a request".
+    fn push(&mut self, chunk: &[u8]) -> Result<(), String> {
+        if self.bytes.len() + chunk.len() > MAX_BODY {
+            return Err(format!("has more than {MAX_BODY} bytes"));
+        }
+        self.counted += chunk.len();
+        if self.held.0.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > MAX_HELD {
+            return Err(format!(
+                "has no room beside those that the plugin still holds: more than {MAX_HELD} bytes of bodies"
+            ));
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Body> for Bytes {
+    fn from(body: Body) -> Self {
+        Bytes::from_owner(body)
+    }
+}
+
 async fn send(
     outgoing: &Arc<Outgoing>,
     head: http::request::Parts,
     body: Bytes,
+    held: &Held,
 ) -> Result<Response<Bytes>, Failed> {
     let failed = |error: reqwest::Error| {
         let why = chain(&error);
@@ -376,13 +545,12 @@ async fn send(
         .build()
         .map_err(failed)?;
     let mut response = outgoing.client()?.execute(request).await.map_err(failed)?;
-    let mut whole = Vec::new();
+    let mut whole = Body::of(held);
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if whole.len() + chunk.len() > MAX_BODY {
-            let why = Some(format!("a response has more than {MAX_BODY} bytes"));
-            return Err(Failed { error: Error::HttpResponseBodySize(Some(MAX_BODY as u64)), why });
-        }
-        whole.extend_from_slice(&chunk);
+        whole.push(&chunk).map_err(|why| Failed {
+            error: Error::HttpResponseBodySize(Some(MAX_BODY as u64)),
+            why: Some(format!("a response {why}")),
+        })?;
     }
     let mut answer = Response::new(Bytes::from(whole));
     *answer.status_mut() = response.status();
@@ -511,10 +679,32 @@ mod tests {
         assert_eq!(headers["x-other"], "${OTHER}", "another source's is a text like any other");
         let mut response = Response::new(Bytes::from_static(b"you said s3cret, s3cre, s3crets3cret"));
         response.headers_mut().insert("echo", HeaderValue::from_static("a s3cret"));
-        take_out(&used, &mut response);
+        take_out(&used, &mut response, &Held::default()).unwrap();
         assert_eq!(&response.body()[..], b"you said ${KEY}, s3cre, ${KEY}${KEY}");
         assert_eq!(response.headers()["echo"], "a ${KEY}");
         assert_eq!(format!("{secrets:?}"), "{\"${KEY}\"}");
+    }
+
+    #[test]
+    fn bodies_count_until_they_are_let_go_of() {
+        let held = Held::default();
+        let chunk = vec![0; MAX_BODY];
+        let body = || {
+            let mut body = Body::of(&held);
+            body.push(&chunk).map(|()| Bytes::from(body))
+        };
+        let mut bodies: Vec<Bytes> = (0..MAX_HELD / MAX_BODY).map(|_| body().unwrap()).collect();
+        let piece = bodies[0].slice(..1);
+        assert!(body().unwrap_err().contains("still holds"));
+        bodies.remove(0);
+        assert!(body().is_err(), "a piece of it is still there");
+        drop(piece);
+        assert!(body().is_ok());
+        let mut large = Body::of(&held);
+        large.push(&chunk).unwrap();
+        assert!(large.push(&[0]).unwrap_err().contains("has more than"));
+        drop((bodies, large));
+        assert_eq!(held.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::asks::{HostRule, Scheme, Target};
 use crate::guest::Guest;
 use crate::outgoing::{Denied, Outgoing};
 
-/// Addresses that are remembered: more than any broker has.
+/// Addresses that are remembered, more than any broker has; and names of each.
 const MAX_KNOWN: usize = 256;
+const MAX_NAMES: usize = 16;
 
 /// One instance's connections.
 #[derive(Default)]
@@ -67,9 +68,8 @@ impl Dialing {
             self.deny(format!("tcp://{name}:… {lacking}"));
             return Err(ErrorCode::AccessDenied);
         }
-        let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-        let found: BTreeSet<IpAddr> =
-            found.map_err(|_| ErrorCode::NameUnresolvable)?.map(|found| found.ip().to_canonical()).collect();
+        let found = self.outgoing.names.resolve(&name).await.map_err(|_| ErrorCode::NameUnresolvable)?;
+        let found: BTreeSet<IpAddr> = found.into_iter().map(|found| found.ip().to_canonical()).collect();
         let allowed: Vec<IpAddr> =
             found.into_iter().filter(|address| self.outgoing.check_address(*address).is_ok()).collect();
         if allowed.is_empty() {
@@ -82,7 +82,10 @@ impl Dialing {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for address in &allowed {
             if known.len() < MAX_KNOWN || known.contains_key(address) {
-                known.entry(*address).or_default().insert(name.clone());
+                let names = known.entry(*address).or_default();
+                if names.len() < MAX_NAMES {
+                    names.insert(name.clone());
+                }
             }
         }
         Ok(allowed)

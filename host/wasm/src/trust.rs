@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{Error, PublicKey, Signature};
+
+use crate::loader::{Unread, read_up_to};
 
 /// A signature has four short lines.
 const MAX_SIGNATURE: u64 = 8 << 10;
@@ -198,14 +199,11 @@ fn shown(path: &Path) -> String {
 
 /// None as the error: there is no such file.
 fn read_signature(file: &Path) -> Result<String, Option<String>> {
-    let opened = std::fs::File::open(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => None,
-        _ => Some(error.to_string()),
+    let read = read_up_to(file, MAX_SIGNATURE).map_err(|error| match error {
+        Unread::Io(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        error => Some(error.to_string()),
     })?;
-    let mut text = String::new();
-    let read = opened.take(MAX_SIGNATURE).read_to_string(&mut text);
-    read.map_err(|error| Some(error.to_string()))?;
-    Ok(text)
+    String::from_utf8(read).map_err(|_| Some("it is no UTF-8".into()))
 }
 
 /// The key that signed these bytes. An error reads behind "its signature x.minisig".

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
 
 use crate::calls::{Calls, HostStops};
-use crate::guest::Guest;
+use crate::guest::{Guest, MOST_WAITS};
 
 /// Puts these in the place of WASI's own, which wait for as long as it takes.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
@@ -74,6 +74,12 @@ impl Waits<'_> {
 
 impl poll::Host for Waits<'_> {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
+        if pollables.len() > MOST_WAITS {
+            let count = pollables.len();
+            return Err(wasmtime::format_err!(
+                "it waits for {count} others at once; the most is {MOST_WAITS}"
+            ));
+        }
         self.wait(|table| WaitForMany::poll(table, pollables))?
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use watchkeeper_adapters::store::SqliteStore;
-use watchkeeper_wasm::{Entry, Runtime};
+use watchkeeper_wasm::Entry;
 
 use super::{ConfigDir, DataDir, Ended, Listen, Locked, Output, PluginsDir, print_json};
 use crate::config::{Config, Environment};
@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     }
     sandbox(&mut config, &mut problems)?;
     let trust = config.trust(options.locked.locked);
-    let runtime = Runtime::new(None).map_err(anyhow::Error::msg)?.with_trust(trust);
+    let runtime = wiring::passing_runtime()?.with_trust(trust);
     let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
     let entries = registry.entries();
     problems.extend(entries.iter().filter_map(|entry| match entry {

@@ -30,6 +30,18 @@ pub(crate) const PACKAGE: &str = "watchkeeper:plugin";
 /// Components built against any 0.1 are understood.
 pub(crate) const MAJOR_MINOR: &str = "0.1.";
 
+/// The longest text of an error that is passed on: it is logged, stored and sent.
+const MAX_REASON: usize = 8 * 1024;
+
+/// The longest path or transport that is looked at.
+const MAX_NAME: usize = 1024;
+
+/// The bytes of a prompt, and of a report: each is stored with its investigation, and shown as a whole.
+const MAX_TEXT: usize = 1 << 20;
+
+/// The bytes of the inputs of calls that are proposed at once: JSON takes many times as much once it is read.
+const MAX_INPUTS: usize = 256 * 1024;
+
 /// What a plugin may import of the package.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     logging::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
@@ -206,7 +218,8 @@ impl Functions {
         let builder = self.prompt_builder.as_ref().ok_or_else(|| missing("prompt-builder"))?;
         let prompt = builder.call_build(store, &briefing.into())?.map_err(PluginError::from);
         Ok(prompt.and_then(|prompt| {
-            let first_steps = prompt.first_steps.into_iter().map(call).collect::<Result<_, _>>()?;
+            bounded("its prompt", prompt.instructions.len() + prompt.task.len(), MAX_TEXT)?;
+            let first_steps = calls(prompt.first_steps)?;
             Ok(domain::Prompt {
                 instructions: prompt.instructions.into(),
                 task: prompt.task.into(),
@@ -225,10 +238,11 @@ impl Functions {
         let outcomes: Vec<_> = done.iter().map(outcome).collect();
         let step = playbook.call_next(store, &briefing.into(), &outcomes)?.map_err(PluginError::from);
         Ok(step.and_then(|step| match step {
-            exports::playbook::Step::Calls(calls) => {
-                calls.into_iter().map(call).collect::<Result<_, _>>().map(domain::Step::Calls)
+            exports::playbook::Step::Calls(proposed) => calls(proposed).map(domain::Step::Calls),
+            exports::playbook::Step::Conclude(report) => {
+                bounded("its report", size(&report), MAX_TEXT)?;
+                Ok(domain::Step::Conclude(report.into()))
             }
-            exports::playbook::Step::Conclude(report) => Ok(domain::Step::Conclude(report.into())),
         }))
     }
 }
@@ -309,36 +323,72 @@ impl From<types::Error> for PluginError {
     fn from(error: types::Error) -> Self {
         Self::Read(match error {
             types::Error::InvalidConfig(error) => {
-                return Self::InvalidConfig {
-                    key: error.key.map(Untrusted::from),
-                    reason: error.reason.into(),
-                };
+                return Self::InvalidConfig { key: error.key.map(cut), reason: cut(error.reason) };
             }
-            types::Error::InvalidPayload(reason) => ReadError::InvalidPayload(reason.into()),
-            types::Error::Unauthorized(reason) => ReadError::Unauthorized(reason.into()),
+            types::Error::InvalidPayload(reason) => ReadError::InvalidPayload(cut(reason)),
+            types::Error::Unauthorized(reason) => ReadError::Unauthorized(cut(reason)),
             types::Error::Unavailable(error) => {
-                ReadError::Unavailable { reason: error.reason.into(), retry_after_ms: error.retry_after }
+                ReadError::Unavailable { reason: cut(error.reason), retry_after_ms: error.retry_after }
             }
-            types::Error::Failed(reason) => ReadError::Failed(reason.into()),
+            types::Error::Failed(reason) => ReadError::Failed(cut(reason)),
         })
     }
 }
 
 pub(crate) fn feed(feed: exports::source::Feed) -> Feed {
+    // A longer path is refused in any case, by a message that has it in it.
+    let shown = |text: String| text[..text.floor_char_boundary(MAX_NAME)].to_owned();
     match feed {
-        exports::source::Feed::Webhook(feed) => Feed::Webhook { path: feed.path },
+        exports::source::Feed::Webhook(feed) => Feed::Webhook { path: shown(feed.path) },
         exports::source::Feed::Poll(feed) => Feed::Poll { interval_ms: feed.interval_ms },
         exports::source::Feed::Subscription(feed) if feed.transport == Feed::LIVE => Feed::Live,
-        exports::source::Feed::Subscription(feed) => {
-            Feed::Subscription { transport: feed.transport, settings: feed.settings.into_iter().collect() }
-        }
+        exports::source::Feed::Subscription(feed) => Feed::Subscription {
+            transport: shown(feed.transport),
+            settings: feed.settings.into_iter().collect(),
+        },
     }
+}
+
+/// A plugin's own words for what is wrong, as far as they are passed on.
+fn cut(mut text: String) -> Untrusted {
+    const MARK: &str = "… (cut)";
+    if text.len() > MAX_REASON {
+        text.truncate(text.floor_char_boundary(MAX_REASON - MARK.len()));
+        text.push_str(MARK);
+        text.shrink_to_fit();
+    }
+    text.into()
+}
+
+fn failed(reason: String) -> PluginError {
+    PluginError::Read(ReadError::Failed(cut(reason)))
+}
+
+fn bounded(what: &str, bytes: usize, most: usize) -> Result<(), PluginError> {
+    if bytes > most { Err(failed(format!("{what} has {bytes} bytes; the most is {most}"))) } else { Ok(()) }
+}
+
+/// Bytes of a report, with what its parts take besides.
+fn size(report: &wit_investigation::Report) -> usize {
+    const PART: usize = 64;
+    let finding = |finding: &wit_investigation::Finding| {
+        let evidence = finding.evidence.iter().map(|evidence| PART + evidence.excerpt.len());
+        PART + finding.statement.len() + evidence.sum::<usize>()
+    };
+    let findings: usize = report.findings.iter().map(finding).sum();
+    let recommendations: usize = report.recommendations.iter().map(|text| PART + text.len()).sum();
+    report.summary.len() + report.root_cause.as_ref().map_or(0, String::len) + findings + recommendations
+}
+
+fn calls(proposed: Vec<wit_investigation::Call>) -> Result<Vec<domain::Call>, PluginError> {
+    let bytes = |call: &wit_investigation::Call| call.tool.len() + call.input.len() + call.purpose.len();
+    bounded("what it proposes to call", proposed.iter().map(bytes).sum(), MAX_INPUTS)?;
+    proposed.into_iter().map(call).collect()
 }
 
 fn call(call: wit_investigation::Call) -> Result<domain::Call, PluginError> {
     let input: Value = serde_json::from_str(&call.input).map_err(|error| {
-        let reason = format!("it proposes a call of `{}` whose input is no JSON: {error}", call.tool);
-        PluginError::Read(ReadError::Failed(reason.into()))
+        failed(format!("it proposes a call of `{}` whose input is no JSON: {error}", call.tool))
     })?;
     Ok(domain::Call { tool: call.tool.into(), input: input.into(), purpose: call.purpose.into() })
 }
@@ -437,5 +487,48 @@ impl From<wit_investigation::Report> for domain::Report {
             recommendations: report.recommendations.into_iter().map(Untrusted::from).collect(),
             confidence: report.confidence,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn proposed(input: &str) -> wit_investigation::Call {
+        wit_investigation::Call { tool: "bash".into(), input: input.into(), purpose: String::new() }
+    }
+
+    #[test]
+    fn a_plugins_words_are_cut_where_a_character_ends() {
+        let cut = cut("ü".repeat(MAX_REASON));
+        let text = cut.expose_untrusted();
+        assert!(text.len() <= MAX_REASON && text.ends_with("ü… (cut)"), "{}", text.len());
+        assert_eq!(super::cut("short".into()).expose_untrusted(), "short");
+        let long = exports::source::WebhookFeed { path: "/".repeat(1 << 20) };
+        let Feed::Webhook { path } = feed(exports::source::Feed::Webhook(long)) else { panic!() };
+        assert_eq!(path.len(), MAX_NAME);
+    }
+
+    #[test]
+    fn proposals_and_reports_have_bounds() {
+        assert_eq!(calls(vec![proposed("{}"); 3]).unwrap().len(), 3);
+        let large = proposed(&format!("[{}0]", "0,".repeat(MAX_INPUTS / 6)));
+        assert_eq!(calls(vec![large.clone(); 2]).unwrap().len(), 2);
+        let error = format!("{:?}", calls(vec![large; 3]).unwrap_err());
+        assert!(error.contains("proposes to call") && error.contains("262144"), "{error}");
+        let error = format!("{:?}", calls(vec![proposed("{"); 1]).unwrap_err());
+        assert!(error.contains("no JSON"), "{error}");
+        let evidence = wit_investigation::Evidence { outcome: 0, excerpt: String::new() };
+        let finding =
+            wit_investigation::Finding { statement: String::new(), evidence: vec![evidence; 100_000] };
+        let report = wit_investigation::Report {
+            summary: String::new(),
+            root_cause: None,
+            findings: vec![finding],
+            recommendations: Vec::new(),
+            confidence: 0.5,
+        };
+        assert!(bounded("its report", size(&report), MAX_TEXT).is_err(), "empty parts count, too");
     }
 }

@@ -14,9 +14,10 @@ mod test;
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use watchkeeper_wasm::{Entry, Plugin, Runtime};
+use watchkeeper_wasm::{Entry, Plugin};
 
 use super::Ended;
+use crate::wiring;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -51,7 +52,7 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(command: &Command) -> Result<Ended> {
-    let runtime = || Runtime::new(None).map_err(anyhow::Error::msg);
+    let runtime = wiring::passing_runtime;
     match command {
         Command::New(options) => new::run(options),
         Command::Build(options) => build::run(options),
