@@ -12,8 +12,8 @@ pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest pause after a failure, unless the source's own interval is longer.
 const LAST_BACKOFF: Duration = Duration::from_secs(300);
 
-/// The longest pause that an upstream may ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The longest pause that an upstream may ask for, or a sender is asked for.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// How long a source is left alone after this: what its upstream asked for, within bounds, else from `first` on. None where
 /// waiting doesn't help.

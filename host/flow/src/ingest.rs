@@ -10,6 +10,8 @@ use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Rep
 use watchkeeper_domain::store::{CursorMove, DeadLetter, Delivery, PayloadId, Receipt, Store, StoreError};
 use watchkeeper_domain::{Timestamp, Untrusted};
 
+use crate::backoff::LONGEST_RETRY_AFTER;
+
 /// A configured origin of alerts, ready to read.
 pub struct Source {
     pub name: Arc<str>,
@@ -89,7 +91,9 @@ impl From<ReadError> for Refused {
             ReadError::InvalidPayload(reason) => Refused::InvalidPayload(reason),
             ReadError::Unauthorized(reason) => Refused::Unauthorized(reason),
             ReadError::Unavailable { reason, retry_after_ms } => {
-                Refused::Unavailable { reason, retry_after: retry_after_ms.map(Duration::from_millis) }
+                let retry_after =
+                    retry_after_ms.map(|millis| Duration::from_millis(millis).min(LONGEST_RETRY_AFTER));
+                Refused::Unavailable { reason, retry_after }
             }
             ReadError::Failed(reason) => Refused::Unavailable { reason, retry_after: None },
         }
@@ -326,5 +330,24 @@ impl SourceMetrics {
 fn add<const N: usize>(counters: &[Counter; N], counts: &[u64; N]) {
     for (counter, count) in counters.iter().zip(counts).filter(|(_, count)| **count > 0) {
         counter.increment(*count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sender_is_asked_to_wait_for_ever() {
+        let wait = |millis| {
+            let error = ReadError::Unavailable { reason: "down".into(), retry_after_ms: millis };
+            match Refused::from(error) {
+                Refused::Unavailable { retry_after, .. } => retry_after,
+                _ => None,
+            }
+        };
+        assert_eq!(wait(None), None);
+        assert_eq!(wait(Some(5_000)), Some(Duration::from_secs(5)));
+        assert_eq!(wait(Some(u64::MAX)), Some(LONGEST_RETRY_AFTER));
     }
 }

@@ -170,14 +170,83 @@ fn answer(accepted: Accepted) -> Response {
     }
 }
 
+/// What frames an answer, or belongs to the connection or to the browser's dealings with this whole host: a plugin that sets
+/// these could make one answer two, or speak for the host's own pages.
+const OURS: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::SET_COOKIE,
+    header::CONTENT_SECURITY_POLICY,
+    header::STRICT_TRANSPORT_SECURITY,
+];
+
 /// A plugin's own answer; one that isn't HTTP is the plugin's fault.
 fn replied(reply: Reply) -> Response {
+    let no_http = |why: String| {
+        let message = format!("the plugin's reply is no HTTP: {why}");
+        Failure::new(StatusCode::BAD_GATEWAY, message).into_response()
+    };
+    if !(200..600).contains(&reply.status) {
+        return no_http(format!("its status is {}, not within 200 and 599", reply.status));
+    }
     let mut response = Response::builder().status(reply.status);
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(reply.body)).unwrap_or_else(|error| {
-        Failure::new(StatusCode::BAD_GATEWAY, format!("the plugin's reply is no HTTP: {error}"))
-            .into_response()
-    })
+    let mut response = match response.body(Body::from(reply.body)) {
+        Ok(response) => response,
+        Err(error) => return no_http(error.to_string()),
+    };
+    for name in OURS {
+        response.headers_mut().remove(name);
+    }
+    // Whatever it is, a browser runs nothing of it in the name of this host.
+    let sandboxed = header::HeaderValue::from_static("sandbox; default-src 'none'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, sandboxed);
+    let as_typed = header::HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, as_typed);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&str, &str)]) -> Response {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        replied(Reply { status, headers, body: b"hello".to_vec() })
+    }
+
+    #[test]
+    fn a_reply_is_one_answer_and_runs_nothing_in_a_browser() {
+        let good = reply(200, &[("content-type", "text/html"), ("x-mine", "1"), ("x-mine", "2")]);
+        assert_eq!(good.status(), 200);
+        assert_eq!(good.headers()["content-type"], "text/html");
+        assert_eq!(good.headers().get_all("x-mine").iter().count(), 2);
+        assert!(good.headers()["content-security-policy"].to_str().is_ok_and(|csp| csp.contains("sandbox")));
+        let framed = reply(
+            200,
+            &[
+                ("Content-Length", "1"),
+                ("Transfer-Encoding", "chunked"),
+                ("Set-Cookie", "a=b"),
+                ("Connection", "close"),
+                ("Content-Security-Policy", "default-src *"),
+            ],
+        );
+        for name in ["content-length", "transfer-encoding", "set-cookie", "connection"] {
+            assert!(!framed.headers().contains_key(name), "{name}");
+        }
+        assert_eq!(framed.headers().get_all("content-security-policy").iter().count(), 1);
+        for status in [0, 100, 101, 199, 600, 999, u16::MAX] {
+            assert_eq!(reply(status, &[]).status(), StatusCode::BAD_GATEWAY, "{status}");
+        }
+        for (name, value) in [("x-a", "1\r\nx-b: 2"), ("x a", "1"), ("", "1")] {
+            assert_eq!(reply(200, &[(name, value)]).status(), StatusCode::BAD_GATEWAY, "{name:?}");
+        }
+    }
 }
