@@ -36,6 +36,63 @@ pub fn component(wit: &str, exports: &[&str], core: &str) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }
 
+/// A component that makes so many instances more, of a core module that is given as text and imports nothing.
+pub fn burdened(component: &[u8], core: &str, times: usize) -> Vec<u8> {
+    let modules = sections(component).filter(|id| *id == CORE_MODULE).count();
+    let module = from_text(core);
+    let instance = [&[0][..], &leb128(modules), &[0]].concat();
+    let instances = [leb128(times), instance.repeat(times)].concat();
+    let section = |id: u8, body: &[u8]| [&[id][..], &leb128(body.len()), body].concat();
+    [component, &section(CORE_MODULE, &module), &section(CORE_INSTANCES, &instances)].concat()
+}
+
+const CORE_MODULE: u8 = 1;
+const CORE_INSTANCES: u8 = 2;
+
+/// The ids of a component's own sections.
+fn sections(component: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 8;
+    std::iter::from_fn(move || {
+        let id = *component.get(at)?;
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            let byte = usize::from(component[at]);
+            length |= (byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + length;
+        Some(id)
+    })
+}
+
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(0x80 | (number & 0x7f) as u8);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A component of fifty kilobytes that takes minutes, and gigabytes, to compile: a function with thousands of variables, each
+/// of which every one of thousands of loops may have changed.
+pub fn compile_bomb() -> Vec<u8> {
+    const VARIABLES: usize = 20_000;
+    let a_loop = |n: usize| {
+        let (changed, decides) = (n % VARIABLES, n * 7 % VARIABLES);
+        format!(
+            "(loop (local.set {changed} (i32.add (local.get {changed}) (i32.const 1))) (br_if 0 (local.get {decides})))"
+        )
+    };
+    let loops: String = (0..3_000).map(a_loop).collect();
+    from_text(&format!("(component (core module (func (local{}) {loops})))", " i32".repeat(VARIABLES)))
+}
+
 /// A source at `path` whose parser does what the payload's first letter says, for as long as `mended` is false:
 ///
 /// | letter | does |
@@ -47,6 +104,7 @@ pub fn component(wit: &str, exports: &[&str], core: &str) -> Vec<u8> {
 /// | `p` | answers a list that lies beyond its memory |
 /// | `u` | answers a title that is no UTF-8 |
 /// | `s` | calls itself for ever |
+/// | `g` | lets its table grow until it can't, then traps |
 ///
 /// Whatever else, and everything once it is mended, is answered with one alert whose id is [`GUESTS_ALERT`].
 pub fn hostile(path: &str, mended: bool) -> Vec<u8> {
@@ -70,6 +128,7 @@ pub fn hostile_core(version: &str, path: &str, mended: bool) -> String {
     format!(
         r#"(module
   (memory (export "memory") 32)
+  (table $t 1 funcref)
   (global $free (mut i32) (i32.const 1048576))
   (data (i32.const 1024) "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\02\00\00\{path_length:02x}\00\00\00")
   (data (i32.const 512) "{path}")
@@ -113,6 +172,9 @@ pub fn hostile_core(version: &str, path: &str, mended: bool) -> String {
       (return (call $answer (i32.const 0x7ffffff0) (i32.const 1)))))
     (if (i32.eq (local.get $letter) (i32.const 0x75)) (then (i32.store8 (i32.const 560) (i32.const 0xff))))
     (if (i32.eq (local.get $letter) (i32.const 0x73)) (then (drop (call $deeper (i32.const 0)))))
+    (if (i32.eq (local.get $letter) (i32.const 0x67)) (then
+      (loop $more (br_if $more (i32.ne (table.grow $t (ref.null func) (i32.const 100)) (i32.const -1))))
+      unreachable))
     (call $answer (i32.const 2048) (i32.const 1))))"#
     )
 }

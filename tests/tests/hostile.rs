@@ -59,7 +59,7 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
     let before = host.resident_kib();
     // What it does, and what the answer and the record say.
-    let table: [(&str, &[&str]); 15] = [
+    let table: [(&str, &[&str]); 16] = [
         ("loop", &["200 ms", "limits.call_ms"]),
         ("sleep", &["200 ms", "limits.call_ms"]),
         ("fill", &["200 ms", "limits.call_ms"]),
@@ -67,6 +67,7 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
         ("polls", &["200 ms", "limits.call_ms"]),
         ("random", &["200 ms", "limits.call_ms"]),
         ("draw", &["exceeds limit"]),
+        ("crowd", &["50000", "4096"]),
         ("memory", &["16 MiB", "limits.memory_mib"]),
         ("deep", &["trapped"]),
         ("huge", &["limits."]),
@@ -94,6 +95,37 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
     complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
     let after = host.resident_kib();
     complaints.unless(after < before + 64 * 1024, || format!("memory rose from {before} to {after} KiB"));
+}
+
+#[test]
+fn nothing_is_hoarded_in_the_hosts_own_memory() {
+    let host = setup("").start();
+    assert_eq!(host.post_to(PATH, "fine").status, 200);
+    let mut complaints = Complaints::default();
+    for what in ["methods", "authorities", "bodies", "fields", "waits"] {
+        let before = host.peak_kib();
+        let error = error_of(&host.post_to(PATH, format!("hoard {what}")));
+        let named = error.contains("resource table has no free keys") || error.contains("limits.call_ms");
+        complaints.unless(named, || format!("{what}: {error}"));
+        // 16 MiB are the guest's own.
+        let rose = host.peak_kib() - before;
+        eprintln!("{what}: the host's memory rose by {rose} KiB");
+        complaints.unless(rose < 64 * 1024, || format!("{what}: the host's memory rose by {rose} KiB"));
+        complaints.unless(host.post_to(PATH, "fine").status == 200, || format!("after {what}"));
+    }
+}
+
+#[test]
+fn a_plugins_words_for_what_is_wrong_are_cut() {
+    let host = setup("").start();
+    let answer = host.post_to(PATH, "rant");
+    let error = error_of(&answer);
+    assert!(
+        error.len() < 10_000 && error.contains("rant rant") && error.contains("(cut)"),
+        "{}",
+        error.len()
+    );
+    assert!(host.log().lines().all(|line| line.len() < 20_000));
 }
 
 /// What a busy machine does to a client isn't in it: each figure is the host's own.

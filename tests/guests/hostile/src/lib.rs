@@ -115,6 +115,9 @@ impl Hostile {
             "polls" => calls::poll_again_and_again(),
             "random" => calls::draw_again_and_again(),
             "draw" => calls::draw_too_much(),
+            "hoard" => calls::hoard(does.split_whitespace().nth(1).unwrap_or_default()),
+            "crowd" => calls::wait_for_a_crowd(),
+            "rant" => return Err(Error::Failed("rant ".repeat(1 << 20))),
             "deep" => deeper(0).to_string(),
             "huge" => "x".repeat(40 << 20),
             "many" => return Ok((0..10_001).map(|n| alert(&n.to_string(), String::new())).collect()),
@@ -221,7 +224,7 @@ fn capabilities() -> String {
 #[cfg(target_family = "wasm")]
 mod calls {
     use wasip2::clocks::monotonic_clock::subscribe_duration;
-    use wasip2::http::types::{Fields, OutgoingRequest};
+    use wasip2::http::types::{Fields, Method, OutgoingRequest};
     use wasip2::io::poll::poll;
     use wasip2::random::random::get_random_bytes;
 
@@ -252,6 +255,51 @@ mod calls {
     pub(super) fn draw_too_much() -> String {
         get_random_bytes(8 << 20).len().to_string()
     }
+
+    /// As much as the host lets be put into its own memory, which no limit of the guest's counts.
+    pub(super) fn hoard(what: &str) -> String {
+        let long = "A".repeat(1 << 20);
+        let request = || OutgoingRequest::new(Fields::new());
+        let (mut requests, mut bodies, mut fields, mut waits) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        loop {
+            match what {
+                "methods" => {
+                    let request = request();
+                    let _ = request.set_method(&Method::Other(long.clone()));
+                    requests.push(request);
+                }
+                "authorities" => {
+                    let request = request();
+                    let _ = request.set_authority(Some(&long));
+                    requests.push(request);
+                }
+                "bodies" => {
+                    let request = request();
+                    let body = request.body().unwrap();
+                    let stream = body.write().unwrap();
+                    while let Ok(room @ 1..) = stream.check_write() {
+                        stream.write(&long.as_bytes()[..long.len().min(room as usize)]).unwrap();
+                    }
+                    bodies.push((stream, body, request));
+                }
+                "fields" => {
+                    let headers = Fields::new();
+                    for _ in 0..6 {
+                        headers.append("x", &long.as_bytes()[..4096]).unwrap();
+                    }
+                    fields.push(headers);
+                }
+                _ => waits.push(subscribe_duration(u64::MAX)),
+            }
+        }
+    }
+
+    pub(super) fn wait_for_a_crowd() -> String {
+        let ready = subscribe_duration(0);
+        let crowd = vec![&ready; 50_000];
+        poll(&crowd).len().to_string()
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -263,6 +311,11 @@ mod calls {
     pub(super) use self::write_to_nobody as poll_again_and_again;
     pub(super) use self::write_to_nobody as draw_again_and_again;
     pub(super) use self::write_to_nobody as draw_too_much;
+    pub(super) use self::write_to_nobody as wait_for_a_crowd;
+
+    pub(super) fn hoard(_: &str) -> String {
+        String::new()
+    }
 }
 
 watchkeeper_sdk::register! { source: Hostile, parser: Hostile, poller: Hostile }
