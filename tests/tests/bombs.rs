@@ -29,7 +29,11 @@ fn what_would_burden_the_host_once_it_is_instantiated_is_refused() {
     let guest = hostile(PATH, true);
     let with = |core: &str, times| burdened(&guest, core, times);
     let many = |what: &str, count: usize| format!("(module {})", what.repeat(count));
-    let table: [(&str, Vec<u8>, &[&str]); 8] = [
+    // A byte at the end of sixteen megabytes, in each of many memories.
+    let sparse =
+        r#"(core module (memory 256) (data (i32.const 0) "x") (data (i32.const 16777200) "x"))"#.repeat(6);
+    let table: [(&str, Vec<u8>, &[&str]); 9] = [
+        ("contents.wasm", from_text(&format!("(component {sparse})")), &["compiles to more than", "MiB"]),
         ("instances.wasm", with("(module)", 300), &["instance count", "link its modules"]),
         ("memories.wasm", with(&many("(memory 0)", 9), 1), &["memory count"]),
         ("tables.wasm", with(&many("(table 0 funcref)", 90), 3), &["table count"]),

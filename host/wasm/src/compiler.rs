@@ -29,9 +29,14 @@ const LATE: u8 = 124;
 /// What any file may take, and each MiB of it besides. Toolchains' output takes less than a second and 40 MiB for each.
 const SECONDS: u64 = 15;
 const SECONDS_PER_MIB: u64 = 5;
+const MOST_SECONDS: u64 = 180;
 const MEMORY_MIB: u64 = 1024;
 const MEMORY_PER_MIB: u64 = 64;
 const MOST_MEMORY_MIB: u64 = 4096;
+
+/// And what may come of it: the host holds that, with the memories' first contents in it. Toolchains' output grows fourfold.
+const CODE_MIB: u64 = 32;
+const CODE_PER_MIB: u64 = 16;
 
 /// How much longer than it may compute it may be about it, on a machine that is busy.
 const PATIENCE: u32 = 10;
@@ -45,14 +50,16 @@ struct Bounds {
     /// Of computing, on all cores together.
     seconds: u64,
     memory_mib: u64,
+    code_mib: u64,
 }
 
 impl Bounds {
     fn of(size: usize) -> Self {
         let mib = (size as u64).div_ceil(1 << 20);
         Self {
-            seconds: SECONDS + SECONDS_PER_MIB * mib,
+            seconds: (SECONDS + SECONDS_PER_MIB * mib).min(MOST_SECONDS),
             memory_mib: (MEMORY_MIB + MEMORY_PER_MIB * mib).min(MOST_MEMORY_MIB),
+            code_mib: CODE_MIB + CODE_PER_MIB * mib,
         }
     }
 }
@@ -119,19 +126,24 @@ pub(crate) fn compile(program: &Path, live: bool, component: &[u8]) -> Result<Ve
         .spawn()
         .map_err(ours)?;
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let bounds = Bounds::of(component.len());
+    let most = bounds.code_mib << 20;
     let (code, words) = std::thread::scope(|scope| {
         // One that ended before it read all is told of by how it ended.
         scope.spawn(move || input.map(|mut input| input.write_all(component)));
         let words = scope.spawn(move || read(errors, MAX_WORDS));
-        let bounds = Bounds::of(component.len());
-        (read(output, bounds.memory_mib << 20), words.join().unwrap_or_default())
+        (read(output, most + 1), words.join().unwrap_or_default())
     });
     let status = child.wait().map_err(ours)?;
     let words = String::from_utf8_lossy(&words).into_owned();
     match status.code() {
+        Some(0) if code.len() as u64 > most => Err(Failed::Ended(format!(
+            "compiles to more than {} MiB, which is what a file of its size may: give its memories less to begin with",
+            bounds.code_mib
+        ))),
         Some(0) => Ok(code),
         Some(code) if code == i32::from(REFUSED) && !lacked_memory(&words) => Err(Failed::Refused(words)),
-        _ => Err(Failed::Ended(ended(status, &words, Bounds::of(component.len())))),
+        _ => Err(Failed::Ended(ended(status, &words, bounds))),
     }
 }
 
@@ -161,7 +173,7 @@ fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
 }
 
 fn ended(status: ExitStatus, words: &str, bounds: Bounds) -> String {
-    let Bounds { seconds, memory_mib } = bounds;
+    let Bounds { seconds, memory_mib, .. } = bounds;
     const REMEDY: &str = "build it with optimisation, or make its functions smaller";
     let by = |signal: Signal| status.signal() == Some(signal.as_raw());
     if by(Signal::XCPU) || status.code() == Some(LATE.into()) {
@@ -185,9 +197,10 @@ mod tests {
 
     #[test]
     fn a_file_may_take_what_its_size_is_worth() {
-        assert_eq!(Bounds::of(1), Bounds { seconds: 20, memory_mib: 1088 });
-        assert_eq!(Bounds::of(18 << 20), Bounds { seconds: 105, memory_mib: 2176 });
-        assert_eq!(Bounds::of(128 << 20).memory_mib, MOST_MEMORY_MIB);
+        assert_eq!(Bounds::of(1), Bounds { seconds: 20, memory_mib: 1088, code_mib: 48 });
+        assert_eq!(Bounds::of(18 << 20), Bounds { seconds: 105, memory_mib: 2176, code_mib: 320 });
+        let largest = Bounds::of(128 << 20);
+        assert_eq!((largest.seconds, largest.memory_mib), (MOST_SECONDS, MOST_MEMORY_MIB));
     }
 
     #[test]
