@@ -84,6 +84,7 @@ pub(crate) struct Surroundings {
     /// It holds a subscription, and may compute for so long between two waits.
     pub(crate) live: Option<Duration>,
     pub(crate) calls: Calls,
+    pub(crate) log: Arc<LogRate>,
 }
 
 struct Still(Duration);
@@ -124,7 +125,7 @@ impl Guest {
             wasi: wasi.build(),
             table,
             limiter: Limiter::new(around.memory),
-            log: GuestLog { who: around.who.clone(), second: Instant::now(), lines: 0 },
+            log: GuestLog { who: around.who.clone(), rate: around.log.clone() },
             output,
             http,
             hooks: Hooks::new(around.outgoing.clone()),
@@ -275,13 +276,40 @@ impl Pollable for Output {
 /// A plugin's lines in the host's log.
 pub(crate) struct GuestLog {
     who: Arc<str>,
-    second: Instant,
-    lines: u32,
+    rate: Arc<LogRate>,
+}
+
+/// The lines of all instances of a plugin in one source: one that fails on each call has a new instance for each.
+#[derive(Default)]
+pub(crate) struct LogRate(Mutex<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl LogRate {
+    /// Whether one more may be written, and how many weren't in the second that is over.
+    fn admit(&self) -> (bool, u32) {
+        let mut lines = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut left_out = 0;
+        if lines.since.is_none_or(|since| since.elapsed() >= Duration::from_secs(1)) {
+            left_out = lines.count.saturating_sub(LOG_LINES);
+            *lines = Lines { since: Some(Instant::now()), count: 0 };
+        }
+        lines.count = lines.count.saturating_add(1);
+        (lines.count <= LOG_LINES, left_out)
+    }
 }
 
 impl GuestLog {
     pub(crate) fn write(&mut self, level: tracing::Level, message: &str) {
-        if !self.admit() {
+        let (admitted, left_out) = self.rate.admit();
+        if left_out > 0 {
+            tracing::warn!(target: "plugin", plugin = &*self.who, left_out, "logs too much");
+        }
+        if !admitted {
             return;
         }
         let end = message.floor_char_boundary(LOG_LINE);
@@ -294,18 +322,6 @@ impl GuestLog {
             tracing::Level::WARN => tracing::warn!(target: "plugin", plugin, "{message}"),
             tracing::Level::ERROR => tracing::error!(target: "plugin", plugin, "{message}"),
         }
-    }
-
-    fn admit(&mut self) -> bool {
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            let left_out = self.lines.saturating_sub(LOG_LINES);
-            if left_out > 0 {
-                tracing::warn!(target: "plugin", plugin = &*self.who, left_out, "logs too much");
-            }
-            (self.second, self.lines) = (Instant::now(), 0);
-        }
-        self.lines = self.lines.saturating_add(1);
-        self.lines <= LOG_LINES
     }
 }
 
@@ -326,7 +342,9 @@ mod tests {
 
     #[test]
     fn a_log_flood_is_cut_off() {
-        let mut log = GuestLog { who: "p".into(), second: Instant::now(), lines: 0 };
-        assert_eq!((0..10_000).filter(|_| log.admit()).count(), LOG_LINES as usize);
+        let around = Surroundings::default();
+        let instance = || Guest::new(&around).log.rate;
+        let admitted = (0..1_000).filter(|_| instance().admit().0).count();
+        assert_eq!(admitted, LOG_LINES as usize, "of whichever instance they are");
     }
 }

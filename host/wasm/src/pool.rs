@@ -161,6 +161,7 @@ impl Pool {
             now: spec.now,
             live: plugin.is_live().then_some(spec.limits.call),
             calls: plugin.calls.clone(),
+            log: Arc::default(),
         };
         let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
         let (instance, feed) = waiting(|| pool.0.make(false))?;
