@@ -97,7 +97,8 @@ macro_rules! store_contract {
                 of_many_that_fetched_the_same_batch_one_moves,
             );
             store_contract!(@rules $place, payloads:
-                recent_payloads_are_newest_first_of_any_source,
+                recent_payloads_are_newest_first_of_these_sources,
+                recent_payloads_of_a_quiet_source_are_not_crowded_out,
                 recent_payloads_are_bounded_in_number_and_bytes,
                 recent_payloads_were_read_well,
                 old_payloads_are_removed_and_what_is_needed_stays,

@@ -280,7 +280,7 @@ fn a_newer_store_is_refused_with_both_versions() {
     beside(data.path()).pragma_update(None, "user_version", 99).unwrap();
     let message = refused(data.path());
     assert!(message.contains("99") && message.contains("newer Watchkeeper"), "{message}");
-    assert_eq!(message.matches("up to 4").count(), 1, "it says which version this one knows: {message}");
+    assert_eq!(message.matches("up to 5").count(), 1, "it says which version this one knows: {message}");
 }
 
 #[tokio::test]

@@ -256,11 +256,15 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// With their sources, the latest `limit` payloads that a plugin read well, newest first, to try another version of it
-    /// with. Those that don't fit into what is left of `max_bytes` are left out; so are polled batches, which nobody reads,
-    /// and what a store would have to look for long.
-    async fn recent_payloads(&self, limit: u32, max_bytes: u64)
-    -> Result<Vec<(String, Payload)>, StoreError>;
+    /// Of each of these sources, the latest `limit` payloads that a plugin read well, to try another version of it with: the
+    /// latest of each, then the second latest of each, and so on. Of those, what doesn't fit into what is left of `max_bytes`
+    /// is left out. Polled batches aren't among them, which nobody reads.
+    async fn recent_payloads(
+        &self,
+        sources: &[String],
+        limit: u32,
+        max_bytes: u64,
+    ) -> Result<Vec<(String, Payload)>, StoreError>;
 
     /// Removes payloads that came `before`, of the first `limit` above `after`: no dead letter, and none that brought an alert of
     /// an incident that is open. The alerts themselves stay.

@@ -45,7 +45,7 @@ async fn what_is_older_than_wanted_goes() {
     came(&fixture, 29 * DAY, "young").await;
     let (stop, stopping) = watch::channel(false);
     let run = tokio::spawn(retention::run(fixture.store.clone(), 30 * DAY, stopping));
-    let left = async || fixture.store.recent_payloads(1000, u64::MAX).await.unwrap();
+    let left = async || fixture.store.recent_payloads(&["prom".into()], 1000, u64::MAX).await.unwrap();
     let went = async {
         while left().await.len() > 1 {
             tokio::time::sleep(Duration::from_millis(10)).await;

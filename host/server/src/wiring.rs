@@ -55,8 +55,8 @@ const END_CALLS: Duration = Duration::from_secs(5);
 /// How long until what couldn't be entered into the audit log is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Payloads that are read back at the start, for the first new version of a plugin to be tried on.
-const PRIMED: u32 = 2000;
+/// Bytes of payloads that are read back at the start, of all sources together, for the first new version of a plugin to be tried
+/// on.
 const PRIMED_BYTES: u64 = 16 << 20;
 
 const LOCK: &str = "serve.lock";
@@ -262,7 +262,7 @@ impl Host {
         };
         let mut sources = Sources::new(registry.clone(), open, Some(polling));
         sources.reconcile(&config.sources);
-        prime(&sources, &*store).await;
+        prime(&sources, &*store, config.host.plugins.options().canary_payloads).await;
         // Versions that came while no host ran.
         let (looking, folder) = (registry.clone(), plugin_folder.to_owned());
         tokio::task::spawn_blocking(move || looking.scan(&folder)).await?;
@@ -371,9 +371,11 @@ pub async fn investigator(
 }
 
 /// What was read before this process began is what the first new version of a plugin is tried on.
-async fn prime(sources: &Sources, store: &dyn Store) {
-    match store.recent_payloads(PRIMED, PRIMED_BYTES).await {
-        // The newest come first, and are to be remembered last.
+async fn prime(sources: &Sources, store: &dyn Store, of_each: usize) {
+    let names: Vec<String> = sources.statuses().into_iter().map(|source| source.name).collect();
+    let of_each = u32::try_from(of_each).unwrap_or(u32::MAX);
+    match store.recent_payloads(&names, of_each, PRIMED_BYTES).await {
+        // The newest of a source come first, and are to be remembered last.
         Ok(payloads) => {
             for (source, payload) in payloads.into_iter().rev() {
                 if let Some(binding) = sources.binding(&source) {

@@ -33,7 +33,7 @@ pub async fn a_cursor_moves_without_alerts(store: AnyStore) {
     store.move_cursor("prom", step(Some("1"), Some("2"))).await.unwrap();
     assert_eq!(cursor(&store, "prom").await.as_deref(), Some("2"));
     assert_eq!(alerts(&store).await, []);
-    assert_eq!(store.recent_payloads(9, 9999).await.unwrap(), []);
+    assert_eq!(store.recent_payloads(&["prom".into()], 9, 9999).await.unwrap(), []);
 }
 
 pub async fn each_source_has_its_own_cursor(store: AnyStore) {
@@ -62,7 +62,7 @@ pub async fn a_move_from_elsewhere_is_invalid_and_keeps_nothing(store: AnyStore)
     }
     assert_eq!(cursor(&store, "prom").await.as_deref(), Some("2"));
     assert_eq!(alerts(&store).await, []);
-    assert_eq!(store.recent_payloads(9, 9999).await.unwrap(), []);
+    assert_eq!(store.recent_payloads(&["prom".into()], 9, 9999).await.unwrap(), []);
 }
 
 pub async fn of_many_that_fetched_the_same_batch_one_moves(store: AnyStore) {

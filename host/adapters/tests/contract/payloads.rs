@@ -10,20 +10,44 @@ async fn read(store: &AnyStore, source: &str, body: &str) {
     store.ingest(said).await.unwrap();
 }
 
-async fn recent(store: &AnyStore, limit: u32, max_bytes: u64) -> Vec<String> {
-    let recent = store.recent_payloads(limit, max_bytes).await.unwrap();
+async fn recent_of(store: &AnyStore, sources: &[&str], limit: u32, max_bytes: u64) -> Vec<String> {
+    let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    let recent = store.recent_payloads(&sources, limit, max_bytes).await.unwrap();
     let body = |payload: &Payload| String::from_utf8(payload.body.to_vec()).unwrap();
     recent.iter().map(|(source, payload)| format!("{source} {}", body(payload))).collect()
 }
 
-pub async fn recent_payloads_are_newest_first_of_any_source(store: AnyStore) {
+async fn recent(store: &AnyStore, limit: u32, max_bytes: u64) -> Vec<String> {
+    recent_of(store, &["prom"], limit, max_bytes).await
+}
+
+pub async fn recent_payloads_are_newest_first_of_these_sources(store: AnyStore) {
     assert_eq!(recent(&store, 9, 9999).await, [""; 0]);
-    for (source, body) in [("prom", "1"), ("datadog", "2"), ("prom", "3")] {
+    for (source, body) in [("prom", "1"), ("datadog", "2"), ("prom", "3"), ("pro", "4")] {
         read(&store, source, body).await;
     }
-    assert_eq!(recent(&store, 9, 9999).await, ["prom 3", "datadog 2", "prom 1"]);
-    let whole = store.recent_payloads(1, 9999).await.unwrap();
+    assert_eq!(recent(&store, 9, 9999).await, ["prom 3", "prom 1"]);
+    assert_eq!(recent_of(&store, &[], 9, 9999).await, [""; 0]);
+    let both = recent_of(&store, &["prom", "datadog", "none"], 9, 9999).await;
+    assert_eq!(both, ["prom 3", "datadog 2", "prom 1"]);
+    let whole = store.recent_payloads(&["prom".into()], 1, 9999).await.unwrap();
     assert_eq!(whole, [("prom".to_owned(), payload("3"))]);
+}
+
+pub async fn recent_payloads_of_a_quiet_source_are_not_crowded_out(store: AnyStore) {
+    for (source, body) in [("quiet", "1"), ("quiet", "2")] {
+        read(&store, source, body).await;
+    }
+    for number in 0..50 {
+        read(&store, "loud", &format!("{number:0>100}")).await;
+    }
+    let all = recent_of(&store, &["loud", "quiet"], 10, 9999).await;
+    assert_eq!(all.len(), 12);
+    assert_eq!(all[1], "quiet 2");
+    assert_eq!(all[3], "quiet 1");
+    // The bytes are shared, too.
+    let few = recent_of(&store, &["loud", "quiet"], 10, 500).await;
+    assert!(few.contains(&"quiet 1".into()) && few.len() < 10, "{few:?}");
 }
 
 pub async fn recent_payloads_are_bounded_in_number_and_bytes(store: AnyStore) {

@@ -36,7 +36,7 @@ impl Everything {
             notices: outgoing(store).await,
             dead_letters: store.dead_letters(None, None, 100).await.unwrap(),
             cursor: store.cursor("prom").await.unwrap(),
-            recent_payloads: store.recent_payloads(100, 10_000).await.unwrap(),
+            recent_payloads: store.recent_payloads(&["prom".into()], 100, 10_000).await.unwrap(),
         }
     }
 }

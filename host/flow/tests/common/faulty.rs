@@ -83,7 +83,7 @@ impl Store for FaultyStore {
 
     async fn cursor(&self, source: &str) -> Result<Option<String>, StoreError> { self.inner.cursor(source).await }
     async fn dead_letters(&self, source: Option<&str>, after: Option<PayloadId>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> { self.inner.dead_letters(source, after, limit).await }
-    async fn recent_payloads(&self, limit: u32, max_bytes: u64) -> Result<Vec<(String, Payload)>, StoreError> { self.inner.recent_payloads(limit, max_bytes).await }
+    async fn recent_payloads(&self, sources: &[String], limit: u32, max_bytes: u64) -> Result<Vec<(String, Payload)>, StoreError> { self.inner.recent_payloads(sources, limit, max_bytes).await }
     async fn prune_payloads(&self, before: Timestamp, after: Option<PayloadId>, limit: u32) -> Result<Pruned, StoreError> { self.inner.prune_payloads(before, after, limit).await }
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { self.inner.alerts(query).await }
     async fn incidents(&self, query: IncidentQuery) -> Result<Page<Incident>, StoreError> { self.inner.incidents(query).await }

@@ -215,10 +215,15 @@ impl Store for SqliteStore {
 
     async fn recent_payloads(
         &self,
+        sources: &[String],
         limit: u32,
         max_bytes: u64,
     ) -> Result<Vec<(String, Payload)>, StoreError> {
-        self.read(move |connection| query::recent_payloads(connection, limit, max_bytes).map_err(sql)).await
+        let sources = sources.to_vec();
+        self.read(move |connection| {
+            query::recent_payloads(connection, sources, limit, max_bytes).map_err(sql)
+        })
+        .await
     }
 
     async fn prune_payloads(

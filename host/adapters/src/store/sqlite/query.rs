@@ -6,7 +6,7 @@ use watchkeeper_domain::alert::Severity;
 use watchkeeper_domain::escalation;
 use watchkeeper_domain::incident::{Incident, IncidentStatus};
 use watchkeeper_domain::investigation::{Entry, Investigation, PastReport};
-use watchkeeper_domain::plugin::{Batch, Payload};
+use watchkeeper_domain::plugin::Payload;
 use watchkeeper_domain::store::*;
 use watchkeeper_domain::{IncidentId, InvestigationId};
 
@@ -232,25 +232,40 @@ fn payload(row: &Row<'_>) -> Result<Payload, Error> {
     })
 }
 
-/// How far back the latest payloads are looked for, so that a store full of batches is not read to its beginning.
-const LOOKED_THROUGH: i64 = 10_000;
+/// One payload older than `?2` of the source `?1`; without its body if it has more than `?3` bytes. It goes by the index
+/// `payloads_read`, whose condition these are, word by word.
+const OLDER: &str = "
+    SELECT id, content_type, attributes, length(body) + length(CAST(attributes AS BLOB)) AS bytes,
+           CASE WHEN length(body) + length(CAST(attributes AS BLOB)) <= ?3 THEN body END AS body
+    FROM payloads INDEXED BY payloads_read
+    WHERE source = ?1 AND id < ?2
+      AND error IS NULL AND content_type IS NOT 'application/vnd.watchkeeper.batch+json'
+    ORDER BY id DESC LIMIT 1";
 
+/// The latest of each source first, then the second latest of each, and so on, so that no source takes the room of others.
 pub(super) fn recent_payloads(
     connection: &Connection,
+    sources: Vec<String>,
     limit: u32,
     max_bytes: u64,
 ) -> Result<Vec<(String, Payload)>, Error> {
-    let text = "SELECT source, content_type, attributes, body FROM payloads
-                WHERE error IS NULL AND content_type IS NOT ?1 AND id > (SELECT max(id) - ?3 FROM payloads)
-                ORDER BY id DESC LIMIT ?2";
-    let mut query = connection.prepare_cached(text)?;
-    let mut rows = query.query((Batch::CONTENT_TYPE, limit, LOOKED_THROUGH))?;
-    let (mut recent, mut left) = (Vec::new(), max_bytes);
-    while let Some(row) = rows.next()? {
-        let bytes = row.get_ref("body")?.as_bytes()?.len() + row.get_ref("attributes")?.as_bytes()?.len();
-        if let Some(less) = left.checked_sub(bytes as u64) {
-            left = less;
-            recent.push((row.get("source")?, payload(row)?));
+    let mut query = connection.prepare_cached(OLDER)?;
+    let mut from: Vec<(String, i64)> = sources.into_iter().map(|source| (source, i64::MAX)).collect();
+    let (mut recent, mut left) = (Vec::new(), i64::try_from(max_bytes).unwrap_or(i64::MAX));
+    for _ in 0..limit {
+        let mut further = Vec::new();
+        for (source, before) in from {
+            let mut rows = query.query((&source, before, left))?;
+            let Some(row) = rows.next()? else { continue };
+            further.push((source.clone(), row.get("id")?));
+            if row.get_ref("body")?.as_blob_or_null()?.is_some() {
+                left -= row.get::<_, i64>("bytes")?;
+                recent.push((source, payload(row)?));
+            }
+        }
+        from = further;
+        if from.is_empty() {
+            break;
         }
     }
     Ok(recent)

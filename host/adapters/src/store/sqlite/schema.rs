@@ -5,11 +5,12 @@
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-const VERSIONS: [&str; 4] = [
+const VERSIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// Whose tables have the audit log, which begins with them.
