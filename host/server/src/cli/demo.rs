@@ -67,7 +67,7 @@ pub(super) async fn run(options: Options) -> Result<Ended> {
     eprintln!("  curl -H 'Authorization: Bearer {token}' -d @payload.json http://{address}{PATH}");
     eprintln!("  curl http://{address}/api/v1/investigations");
     eprintln!("  watchkeeper incidents --data {}", data.display());
-    serve::told_to_stop().await?;
+    serve::told_to_stop(true).await?;
     host.stop().await;
     Ok(Ended::Well)
 }

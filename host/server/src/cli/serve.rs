@@ -1,4 +1,6 @@
-//! `watchkeeper serve`: until SIGTERM or SIGINT.
+//! `watchkeeper serve`: until SIGTERM or SIGINT. SIGHUP ends it in a terminal alone.
+
+use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -41,17 +43,29 @@ pub(super) async fn run(options: Options) -> Result<Ended> {
         prune: options.prune,
     };
     let host = Host::start(config, environment, trust, place).await?;
-    told_to_stop().await?;
+    // A terminal that is closed ends what was started in it.
+    told_to_stop(std::io::stdin().is_terminal()).await?;
     host.stop().await;
     Ok(Ended::Well)
 }
 
-pub(super) async fn told_to_stop() -> Result<()> {
+pub(super) async fn told_to_stop(hangup_ends: bool) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be waited for")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP can't be waited for")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                if hangup_ends {
+                    return Ok(());
+                }
+                tracing::info!(
+                    "SIGHUP: plugins and sources are read again whenever they change, without being told; watchkeeper.yaml and \
+                     gate.yaml want a restart"
+                );
+            }
+        }
     }
-    Ok(())
 }

@@ -183,7 +183,7 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let told = stop.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let _ = runtime.block_on(crate::cli::serve::told_to_stop());
+        let _ = runtime.block_on(crate::cli::serve::told_to_stop(true));
         told.store(true, Ordering::Relaxed);
     })?;
     Ok(stop)
