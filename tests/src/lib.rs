@@ -24,6 +24,7 @@ mod receiver;
 mod registry;
 mod setup;
 mod upstream;
+pub mod versions;
 mod wait;
 
 pub use alertmanager::{Alertmanager, Routing};

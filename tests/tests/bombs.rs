@@ -107,7 +107,7 @@ fn what_lies_in_a_plugins_place_and_is_no_file_is_refused_and_never_waited_for()
         ("pipe.wasm", "no file"),
         ("folder.wasm", "no file"),
         ("large.wasm", "at most"),
-        ("large-beside.wasm", "the most is 65536"),
+        ("large-beside.wasm", "may have 65536 at most"),
         ("beside.wasm", "no file"),
     ];
     let mut complaints = Complaints::default();

@@ -10,62 +10,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use watchkeeper_tests::guest::{Fault, versioned};
-use watchkeeper_tests::{PATIENCE, Setup, Watchkeeper, wait};
-
-const PATH: &str = "/alerts/v";
-
-/// Settles quickly, so that tests do.
-const QUICK: &str = "plugins: { debounce: 20ms }\n";
-
-fn setup() -> Setup {
-    Setup::without_sources()
-        .config("watchkeeper.yaml", QUICK)
-        .source("v.yaml", "name: v\ntype: v\n")
-        .plugin_bytes("v.wasm", versioned(PATH, "v00001", Fault::None))
-}
-
-fn file(host: &Watchkeeper) -> PathBuf {
-    host.site.plugins_dir().join("v.wasm")
-}
-
-/// Beside and renamed, as a careful operator does it.
-fn put(path: &Path, bytes: &[u8]) {
-    let beside = path.with_extension("part");
-    fs::write(&beside, bytes).unwrap();
-    fs::rename(beside, path).unwrap();
-}
-
-/// Which version reads now: by an alert with an id that is new.
-fn serving(host: &Watchkeeper) -> String {
-    let id = format!("probe-{:?}", Instant::now()).replace(['{', '}', ' ', '\n'], "");
-    let answer = host.post_to(PATH, id.clone());
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let alert = host.alerts().into_iter().find(|alert| alert["id"] == id).unwrap();
-    assert_eq!(alert["title"], alert["description"], "of one version, whole: {alert}");
-    alert["title"].as_str().unwrap().to_owned()
-}
-
-fn serves(host: &Watchkeeper, version: &str) {
-    wait(&format!("{version} serves"), PATIENCE, || (serving(host) == version).then_some(()));
-}
-
-fn plugin(host: &Watchkeeper) -> Value {
-    host.get("/api/v1/plugins/v").json()
-}
-
-/// The last line of the record.
-fn last(host: &Watchkeeper) -> Value {
-    plugin(host)["attempts"].as_array().unwrap().last().unwrap().clone()
-}
-
-fn refused(host: &Watchkeeper, words: &str) -> Value {
-    wait(&format!("a refusal with `{words}`"), PATIENCE, || {
-        let last = last(host);
-        let says = last["reason"].as_str().is_some_and(|reason| reason.contains(words));
-        (last["outcome"] == "refused" && says).then_some(last)
-    })
-}
+use watchkeeper_tests::guest::{Fault, hostile, versioned};
+use watchkeeper_tests::versions::{PATH, file, last, plugin, put, refused, serves, serving, setup};
+use watchkeeper_tests::{PATIENCE, Watchkeeper, wait};
 
 #[test]
 fn a_replaced_file_serves_within_a_second_and_each_step_is_on_record() {
@@ -83,7 +30,10 @@ fn a_replaced_file_serves_within_a_second_and_each_step_is_on_record() {
     assert_eq!([&last["trigger"], &last["outcome"]], ["replaced", "live"], "{last:#}");
     let steps: Vec<&str> =
         last["steps"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["read", "check", "compile", "link", "instantiate", "configure", "canary", "swap"]);
+    assert_eq!(
+        steps,
+        ["debounce", "read", "check", "compile", "link", "instantiate", "configure", "canary", "swap"]
+    );
     // What was read before by the one is read by the other; it says so, field by field.
     let difference = &last["canary"]["differences"][0];
     assert_eq!(
@@ -134,19 +84,19 @@ fn however_a_file_is_put_it_serves() {
 fn what_is_no_good_is_refused_and_the_one_before_serves_on() {
     let host = setup().start();
     serving(&host);
-    let broken: [(&str, Vec<u8>, &str); 4] = [
-        ("no component", b"not wasm".to_vec(), "no WebAssembly"),
-        ("a core module", b"\0asm\x01\0\0\0".to_vec(), "core module"),
-        (
-            "refuses its configuration",
-            versioned(PATH, "v00666", Fault::RefusesItsConfiguration),
-            "source v: v00666",
-        ),
-        ("traps on what was read before", versioned(PATH, "v00667", Fault::Traps), "it fails on "),
+    let refuses = versioned(PATH, "v00666", Fault::RefusesItsConfiguration);
+    let broken: [(&str, Vec<u8>, &str, &str); 4] = [
+        ("no component", b"not wasm".to_vec(), "no WebAssembly", "check"),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec(), "core module", "check"),
+        ("refuses its configuration", refuses, "source v: v00666", "configure"),
+        ("traps on what was read before", versioned(PATH, "v00667", Fault::Traps), "it fails on ", "canary"),
     ];
-    for (what, bytes, words) in broken {
+    for (what, bytes, words, step) in broken {
         put(&file(&host), &bytes);
         let refusal = refused(&host, words);
+        let ended = refusal["steps"].as_array().unwrap().last().unwrap();
+        assert_eq!(ended["name"], step, "{what}: {refusal:#}");
+        assert!(ended["note"].as_str().unwrap().contains("failed"), "{what}: {refusal:#}");
         assert_eq!(serving(&host), "v00001", "{what}: {refusal:#}");
         let listed = host.site.run(&["plugin", "list", "--json"]).json();
         let listed = &listed["plugins"][0];
@@ -207,6 +157,25 @@ fn a_version_that_fails_after_the_swap_goes_back_by_itself_loses_nothing_and_sta
     host.site.run(&["plugin", "release", "v"]).well();
     refused(&host, "it fails on");
     assert_eq!(serving(&host), "v00001");
+}
+
+#[test]
+fn what_fails_in_both_versions_brings_none_back() {
+    let before = hostile(PATH, false);
+    // The same with another digest: a custom section without a name.
+    let after = [&before[..], &[0, 1, 0]].concat();
+    let host = setup().plugin_bytes("v.wasm", before).start();
+    put(&file(&host), &after);
+    wait("it is on trial", PATIENCE, || (plugin(&host)["state"] == "on_trial").then_some(()));
+    for _ in 0..5 {
+        assert_eq!(host.post_to(PATH, "t").status, 202);
+    }
+    assert_eq!(host.post_to(PATH, "fine").status, 200);
+    let status = plugin(&host);
+    assert_eq!(status["state"], "on_trial", "{status:#}");
+    assert_eq!(status["failures"].as_array().unwrap().len(), 10, "of both: {status:#}");
+    host.site.run(&["plugin", "rollback", "v"]).well();
+    assert_eq!(plugin(&host)["state"], "live");
 }
 
 #[test]

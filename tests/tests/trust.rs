@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use watchkeeper_tests::guest::hostile;
 use watchkeeper_tests::payload::{firing, webhook};
-use watchkeeper_tests::{Complaints, Ran, Setup, Site, plugin_file, require};
+use watchkeeper_tests::{Complaints, PATIENCE, Ran, Setup, Site, plugin_file, require, wait};
 
 /// A component by its first bytes, which no compiler takes: what is said of it shows how far the loader came.
 const NO_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 and then nothing that is one";
@@ -182,7 +182,8 @@ fn a_payload_is_replayed_by_what_is_pinned_alone() {
     let replayed = host.site.run(&["replay", "--locked", "--json"]);
     assert_eq!(replayed.code, Some(1), "{}", replayed.said());
     let result = &replayed.json()["items"][0]["result"];
-    assert!(result.as_str().unwrap().contains("isn't what is pinned"), "{result}");
+    assert!(result.as_str().unwrap().contains("trapped"), "by the version that is pinned: {result}");
+    assert!(replayed.stderr.contains("isn't what is pinned"), "{}", replayed.said());
     host.site.run(&["plugin", "lock"]).well();
     host.site.run(&["replay", "--locked"]).well();
 }
@@ -297,6 +298,36 @@ fn a_comment_that_was_changed_is_no_signature() {
     let checked = site.run(&["check", "--json"]);
     assert_eq!(checked.code, Some(1), "{}", checked.said());
     assert!(problems(&checked).contains("isn't of this content"), "{}", checked.said());
+}
+
+#[test]
+fn what_speaks_for_a_plugin_no_more_is_said_while_it_serves() {
+    let Some(minisign) = Minisign::find() else { return };
+    let config = format!("plugins: {{ debounce: 20ms, locked: true, keys: ['{}'] }}\n", minisign.key("ours"));
+    let site = Setup::new().config("watchkeeper.yaml", &config).prepare();
+    let plugin = site.plugins_dir().join("prometheus.wasm");
+    minisign.sign("ours", &plugin, &[]);
+    site.run(&["plugin", "lock"]).well();
+    let host = site.start();
+    let refused = |words: Option<&str>| {
+        wait(&format!("refused: {words:?}"), PATIENCE, || {
+            let status = host.get("/api/v1/plugins/prometheus").json();
+            let said = match words {
+                Some(words) => status["refused"].as_str()?.contains(words),
+                None => status["refused"].is_null(),
+            };
+            (said && status["state"] == "live").then_some(())
+        });
+        host.store(&webhook([firing("a", &[("alertname", "A")])]));
+    };
+    let signature = plugin.with_extension("wasm.minisig");
+    for file in [signature, lock_file(&host.site)] {
+        let text = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        refused(Some("it was let in before, and serves on"));
+        std::fs::write(&file, text).unwrap();
+        refused(None);
+    }
 }
 
 #[test]

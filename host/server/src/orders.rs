@@ -46,12 +46,14 @@ impl Order {
             }
             Order::Release { plugin } => registry.release(plugin).map(|what| format!("{plugin}: {what}")),
             Order::Grant { plugin } => registry.grant(plugin).map(|what| format!("{plugin}: {what}")),
-            Order::Prune { plugin } => match registry.prune(plugin.as_deref()) {
-                pruned if pruned.is_empty() => {
-                    Ok("nothing to prune: every loaded plugin has its file".into())
-                }
-                pruned => Ok(format!("unloaded: {}", pruned.join(", "))),
-            },
+            Order::Prune { plugin } => {
+                let pruned = registry.prune(plugin.as_deref())?;
+                Ok(match plugin {
+                    _ if !pruned.is_empty() => format!("unloaded: {}", pruned.join(", ")),
+                    Some(plugin) => format!("nothing to prune: {plugin} has its file"),
+                    None => "nothing to prune: every loaded plugin has its file".into(),
+                })
+            }
         }
     }
 }

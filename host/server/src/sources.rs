@@ -4,6 +4,7 @@
 //! Invariant: a source that didn't change, of a plugin that still feeds it the same way, is left alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -118,10 +119,10 @@ impl Sources {
     }
 
     /// Makes what is in service what the files say now: binds what is new or was changed, unbinds what is gone, and tries
-    /// again what could not be bound before. Each source that can't be had is disabled, alone.
-    pub fn reconcile(&mut self, files: &[Result<SourceFile, Problem>]) {
+    /// again what could not be bound before. Each source that can't be had is disabled, alone. Whether anything changed by that.
+    pub fn reconcile(&mut self, files: &[Result<SourceFile, Problem>]) -> bool {
         let read: Vec<&SourceFile> = files.iter().filter_map(|file| file.as_ref().ok()).collect();
-        let mut left = Vec::new();
+        let (mut left, before) = (Vec::new(), self.entries.len());
         self.entries.retain(|path, entry| {
             let stays = read.iter().any(|file| file.file == *path && file.text == entry.file.text);
             let serves =
@@ -137,25 +138,36 @@ impl Sources {
             .filter_map(|file| file.as_ref().err())
             .map(|p| (p.file.clone(), p.clone()))
             .collect();
-        for file in read {
-            self.refresh(file);
-        }
+        let went = before - self.entries.len();
+        let moved = self.refresh_each(&read);
         self.publish();
         for (kind, name) in left {
             self.registry.unbind(&kind, &name);
         }
+        went + moved > 0
     }
 
     /// As [`Sources::reconcile`], where only plugins may have changed.
     pub fn refresh_all(&mut self) {
         let files: Vec<SourceFile> = self.entries.values().map(|entry| entry.file.clone()).collect();
-        for file in &files {
-            self.refresh(file);
-        }
+        self.refresh_each(&files.iter().collect::<Vec<_>>());
         self.publish();
     }
 
-    fn refresh(&mut self, file: &SourceFile) {
+    /// How many were bound anew.
+    fn refresh_each(&mut self, files: &[&SourceFile]) -> usize {
+        let moved = files.iter().filter(|file| self.refresh(file)).count();
+        // Two that exchanged their paths: the first could not have the second's before that had moved.
+        if moved > 0 {
+            for file in files {
+                self.refresh(file);
+            }
+        }
+        moved
+    }
+
+    /// Whether it is bound anew.
+    fn refresh(&mut self, file: &SourceFile) -> bool {
         if let Some(Entry { bound: Ok(bound), .. }) = self.entries.get(&file.file)
             && bound.binding.feed().as_ref() == Some(&bound.feed)
             // One that was refused its credentials has ended; another version may know better.
@@ -163,11 +175,13 @@ impl Sources {
                 feeder.task.is_finished() && feeder.version != bound.binding.version()
             })
         {
-            return;
+            return false;
         }
         self.entries.remove(&file.file);
         let bound = self.bind(file);
+        let is_bound = bound.is_ok();
         self.entries.insert(file.file.clone(), Entry { file: file.clone(), bound });
+        is_bound
     }
 
     fn bind(&self, file: &SourceFile) -> Result<Bound, Problem> {
@@ -176,7 +190,9 @@ impl Sources {
                 "is missing, and the host listens beyond loopback: add auth: { type: bearer, token: ${…} }";
             return Err(file.problem(Some("auth"), reason));
         }
-        let binding = bind(file, &self.registry)?;
+        // Under its new configuration or none: what it was before isn't what its file says.
+        let binding =
+            bind(file, &self.registry).inspect_err(|_| self.registry.unbind(&file.kind, &file.name))?;
         let feed = binding.feed().ok_or_else(|| file.problem(None, "its plugin was unloaded just now"))?;
         self.check(file, &feed).inspect_err(|_| self.registry.unbind(&file.kind, &file.name))?;
         let source = Arc::new(Source::new(&file.name, binding.reader(), file.dedup_window));
@@ -328,8 +344,9 @@ fn check_path(path: &str) -> Result<(), String> {
     }
 }
 
-/// What tells two states of the sources' folder apart without reading its files.
-pub type Look = Vec<(PathBuf, Option<std::time::SystemTime>, u64)>;
+/// What tells two states of the sources' folder apart without reading its files: of each, which it is, its size, and when it and
+/// its rights changed.
+pub type Look = Vec<(PathBuf, Option<[i64; 6]>)>;
 
 pub fn look(folder: &Path) -> Look {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -337,9 +354,12 @@ pub fn look(folder: &Path) -> Look {
         .flatten()
         .map(|entry| {
             // Through links, as Kubernetes lays them.
-            let meta = std::fs::metadata(entry.path()).ok();
-            let modified = meta.as_ref().and_then(|meta| meta.modified().ok());
-            (entry.path(), modified, meta.map_or(0, |meta| meta.len()))
+            let look = std::fs::metadata(entry.path()).ok().map(|meta| {
+                let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+                let [mtime, mtime_nsec, ctime, ctime_nsec] = times;
+                [meta.ino() as i64, meta.size() as i64, mtime, mtime_nsec, ctime, ctime_nsec]
+            });
+            (entry.path(), look)
         })
         .collect();
     files.sort();

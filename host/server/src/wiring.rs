@@ -100,8 +100,23 @@ fn runtime_with(cache: Option<PathBuf>) -> Result<Runtime> {
     Ok(runtime.with_compiler(Path::new("/proc/self/exe")))
 }
 
+/// The plugins as they lie in the folder, whatever became of them where they served.
 pub fn plugins(runtime: &Runtime, folder: &Path) -> Result<Registry> {
     Registry::load(runtime, folder).with_context(|| unreadable(folder))
+}
+
+/// What `serve` would bring into service, nothing of which is written.
+pub fn plugins_in_service(runtime: &Runtime, folder: &Path, data: &Path) -> Result<Registry> {
+    let registry = plugins_to_begin_with(runtime, folder, data)?;
+    registry.scan(folder);
+    Ok(registry)
+}
+
+/// As [`plugins_in_service`], before [`Registry::scan`], which tries what is new on the sources that are bound by then.
+pub fn plugins_to_begin_with(runtime: &Runtime, folder: &Path, data: &Path) -> Result<Registry> {
+    let options = PluginOptions { check_feed: sources::check_feed, ..PluginOptions::default() };
+    let registry = Registry::look(runtime, folder, options, &data.join(PLUGINS));
+    registry.with_context(|| unreadable(folder))
 }
 
 fn unreadable(folder: &Path) -> String {
@@ -110,15 +125,24 @@ fn unreadable(folder: &Path) -> String {
 
 /// Says what was loaded and what wasn't: nothing is left out in silence.
 fn announce(registry: &Registry) {
+    announce_refused(registry);
     for entry in registry.entries() {
-        match entry {
-            Entry::Loaded(plugin) => tracing::info!(
+        if let Entry::Loaded(plugin) = entry {
+            tracing::info!(
                 plugin = %plugin.name,
                 interfaces = %plugin.interfaces.iter().map(|(i, _)| i.as_str()).collect::<Vec<_>>().join(","),
                 cached = plugin.from_cache,
                 "plugin loaded in {} ms", plugin.load_time.as_millis()
-            ),
-            Entry::Refused(refusal) => tracing::error!("plugin refused: {refusal}"),
+            );
+        }
+    }
+}
+
+/// What isn't what lies in the folder: a version before serves, or none.
+pub fn announce_refused(registry: &Registry) {
+    for entry in registry.entries() {
+        if let Entry::Refused(refusal) = entry {
+            tracing::error!("plugin refused: {refusal}");
         }
     }
 }
@@ -193,6 +217,7 @@ pub struct Host {
     stopped: Arc<AtomicBool>,
     tasks: TaskTracker,
     plugins: Runtime,
+    registry: Arc<Registry>,
     _lock: DataLock,
 }
 
@@ -244,6 +269,7 @@ impl Host {
             PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
         let registry = Registry::open(&runtime, plugin_folder, options, Some(&data.join(PLUGINS)));
         let registry = Arc::new(registry.with_context(|| unreadable(plugin_folder))?);
+        registry.forget_deleted();
         announce(&registry);
 
         let (stop, stopping) = watch::channel(false);
@@ -298,7 +324,7 @@ impl Host {
 
         let doors = Doors {
             in_service,
-            registry,
+            registry: registry.clone(),
             store: store.clone(),
             ingest,
             investigations,
@@ -317,7 +343,7 @@ impl Host {
         tasks.spawn(http::serve(listener, Arc::new(doors)));
         tasks.close();
         tracing::info!("watchkeeper {} serves at http://{address}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { address, store, stop, stopped, tasks, plugins: runtime, _lock: lock })
+        Ok(Self { address, store, stop, stopped, tasks, plugins: runtime, registry, _lock: lock })
     }
 
     /// Answers what is under way, lets investigations reach their next event, ends what plugins still do, and returns.
@@ -333,6 +359,11 @@ impl Host {
                 calls = left,
                 "calls of plugins didn't end within {END_CALLS:?}; they end with the process"
             );
+        }
+        // What became of versions meanwhile outlives the process.
+        let registry = self.registry;
+        if let Err(error) = tokio::task::spawn_blocking(move || registry.record_rest()).await {
+            tracing::error!(%error, "what happened to plugins last is not on their record");
         }
         tracing::info!("stopped");
     }
@@ -456,7 +487,9 @@ impl Keeper {
         match (files_changed, config) {
             (Some(files), Some(config)) => match Config::read_sources(config, &self.environment) {
                 Ok(read) => {
-                    self.sources.reconcile(&read);
+                    if self.sources.reconcile(&read) {
+                        self.registry.sources_changed();
+                    }
                     self.files = files;
                     read_again = true;
                 }

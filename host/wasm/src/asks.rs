@@ -16,7 +16,7 @@ use wasmparser::{Parser, Payload};
 const SECTION: &str = "watchkeeper:asks";
 
 /// A declaration larger than this is none.
-pub(crate) const MAX_DECLARATION: usize = 64 * 1024;
+pub(crate) const MAX_DECLARATION: u64 = 64 * 1024;
 
 /// What one plugin wants of the host beyond clocks, random numbers and its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +61,6 @@ impl Asks {
     }
 
     fn of_yaml(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_DECLARATION {
-            return Err(format!("the file beside it has more than {MAX_DECLARATION} bytes"));
-        }
         // An empty file asks for nothing.
         let sidecar: Option<Sidecar> = serde_yaml::from_str(text)
             .map_err(|error| format!("the .yaml file beside it can't be read: {error}"))?;
@@ -76,10 +73,12 @@ impl Asks {
         before: &'a Asks,
         granted: &'a [HostRule],
     ) -> impl Iterator<Item = &'a HostRule> {
-        self.hosts().filter(|rule| {
-            let known = before.hosts().any(|old| old.covers(rule));
-            !known && granted.iter().any(|grant| grant.meets(rule))
-        })
+        self.beyond(before).filter(|rule| granted.iter().any(|grant| grant.meets(rule)))
+    }
+
+    /// The rules that ask for more than `before` did.
+    pub(crate) fn beyond<'a>(&'a self, before: &'a Asks) -> impl Iterator<Item = &'a HostRule> {
+        self.hosts().filter(|rule| !before.hosts().any(|old| old.covers(rule)))
     }
 }
 
@@ -93,7 +92,7 @@ fn declared(component: &[u8]) -> Option<&[u8]> {
         Payload::CustomSection(section) if section.name() == SECTION => Some(section.data()),
         _ => None,
     });
-    sections.next().filter(|data| data.len() <= MAX_DECLARATION)
+    sections.next().filter(|data| data.len() as u64 <= MAX_DECLARATION)
 }
 
 /// A component's own sections, up to where it can't be read: what a nested module carries is its toolchain's business.

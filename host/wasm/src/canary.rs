@@ -32,8 +32,11 @@ const TOLD: usize = 20;
 /// How much of a value is told.
 const VALUE: usize = 200;
 
-/// Replaying ends here, and says how far it came.
+/// Replaying ends here, and says how much it left out.
 const TIME: Duration = Duration::from_secs(10);
+
+/// A candidate that failed so often in one source is refused in any case. Fewer than lead to quarantine, which is for what serves.
+const FAILED_ENOUGH: usize = 5;
 
 /// Compares two versions; both read anew, so that what depends on the time differs for neither.
 pub(crate) struct Comparison<'a> {
@@ -48,23 +51,29 @@ impl<'a> Comparison<'a> {
         Self { before, after, until: Instant::now() + TIME, found: Canary::default() }
     }
 
-    pub(crate) fn payloads(&mut self, source: &str, recent: &Recent) {
+    /// The latest first, within its share of the time that is left: `sharing` sources and the briefings come from here on.
+    pub(crate) fn payloads(&mut self, source: &str, recent: &Recent, sharing: u32) {
         let (Some(before), Some(after)) = (self.before.bound(source), self.after.bound(source)) else {
             return;
         };
-        for payload in recent.all() {
-            if Instant::now() > self.until {
+        let (now, payloads) = (Instant::now(), recent.all());
+        let until = now + self.until.saturating_duration_since(now) / (sharing + 1);
+        let failed = self.found.failed;
+        for (read_already, payload) in payloads.iter().rev().enumerate() {
+            if Instant::now() > until || self.found.failed - failed >= FAILED_ENOUGH {
+                self.found.left_out += payloads.len() - read_already;
                 return;
             }
-            let read = |pool: &Pool| read(pool, &payload);
+            let read = |pool: &Pool| read(pool, payload);
             self.compare(source, "payload", read(&before.pool), read(&after.pool), reading_fields);
         }
     }
 
     pub(crate) fn briefings(&mut self, briefings: &[(Alert, Briefing)]) {
         let (Some(before), Some(after)) = (self.before.prompts(), self.after.prompts()) else { return };
-        for (alert, briefing) in briefings {
-            if Instant::now() > self.until {
+        for (read_already, (alert, briefing)) in briefings.iter().enumerate() {
+            if Instant::now() > self.until || self.found.failed >= FAILED_ENOUGH {
+                self.found.left_out += briefings.len() - read_already;
                 return;
             }
             let (of, item) = ("prompt-builder", alert.id.line());
@@ -145,16 +154,17 @@ pub(crate) fn verdict(found: &Canary, policy: Policy) -> Option<String> {
             format!("; the first: {of}, {item}, {field}: {before} → {after}")
         })
     };
-    let Canary { compared, different, failed, .. } = found;
+    let Canary { compared, different, failed, left_out, .. } = found;
+    let left_out = if *left_out > 0 { format!(" ({left_out} more were left out)") } else { String::new() };
     if *failed > 0 && policy != Policy::Off {
         return Some(format!(
-            "it fails on {failed} of {compared} payloads that the version in service read (plugins.canary){}",
+            "it fails on {failed} of {compared} payloads that the version in service read{left_out} (plugins.canary){}",
             first()
         ));
     }
     if *different > 0 && policy == Policy::Strict {
         return Some(format!(
-            "it reads {different} of {compared} payloads otherwise, and plugins.canary is strict{}",
+            "it reads {different} of {compared} payloads otherwise{left_out}, and plugins.canary is strict{}",
             first()
         ));
     }

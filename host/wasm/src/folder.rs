@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
+use rustix::io::Errno;
 
 use crate::asks;
 use crate::record::Steps;
@@ -27,47 +29,78 @@ const ROUND: Duration = Duration::from_secs(1);
 /// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.
 const TIDY: Duration = Duration::from_secs(60 * 60);
 
-/// Every `*.wasm` of a folder, by name.
+/// How long what happened may wait for a host that stops to ask for the rest.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Every `*.wasm` of a folder, by name. All of them or an error: what isn't listed counts as deleted.
 pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
-        .collect();
+    let entries: io::Result<Vec<PathBuf>> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect();
+    let mut files = entries?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     files.sort();
     Ok(files)
 }
 
-/// What tells two states of a file apart without reading it.
-pub(crate) type Look = Option<(u64, u64, u64, i64, i64)>;
+/// What tells two states of a file apart without reading it: which it is, its size, and when it and its rights changed.
+pub(crate) type Look = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-fn look(path: &Path) -> Look {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+/// None where there is none, or a link that leads nowhere. An error says nothing of the file, as one of a disk or of a
+/// folder's rights.
+fn look(path: &Path) -> io::Result<Look> {
+    match std::fs::metadata(path) {
+        Ok(meta) => {
+            let changed = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+            let (mtime, mtime_nsec, ctime, ctime_nsec) = changed;
+            Ok(Some((meta.dev(), meta.ino(), meta.size(), mtime, mtime_nsec, ctime, ctime_nsec)))
+        }
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// What is known of a file.
 pub(crate) struct Seen {
-    /// Of the file, and of what stands beside it: its `.yaml`, its signature.
-    looks: [Look; 3],
+    known: Option<Known>,
     since: Instant,
     /// It was read in this state.
     handled: bool,
 }
 
+#[derive(PartialEq)]
+struct Known {
+    listed: bool,
+    /// Of the file, and of what stands beside it: its `.yaml`, its signature.
+    looks: [Look; 3],
+}
+
 impl Seen {
     pub(crate) fn now(path: &Path) -> Self {
-        Self { looks: looks(path), since: Instant::now(), handled: true }
+        let known = looks(path).ok().map(|looks| Known { listed: true, looks });
+        Self { known, since: Instant::now(), handled: true }
     }
 
     /// It will be read again.
     pub(crate) fn forget(&mut self) {
         self.handled = false;
-        self.looks = [None, None, None];
+        self.known = None;
     }
 }
 
-fn looks(path: &Path) -> [Look; 3] {
-    [look(path), look(&asks::sidecar(path)), look(&trust::signature_file(path))]
+fn looks(path: &Path) -> io::Result<[Look; 3]> {
+    Ok([look(path)?, look(&asks::sidecar(path))?, look(&trust::signature_file(path))?])
+}
+
+/// What is to be done after a look.
+#[derive(Default)]
+struct Due {
+    /// With how long each was left alone.
+    ready: Vec<(PathBuf, Duration)>,
+    gone: Vec<PathBuf>,
+    /// When the next look is.
+    next: Option<Instant>,
 }
 
 impl Registry {
@@ -75,31 +108,38 @@ impl Registry {
     /// the next look, which is due when this says.
     fn look_at(&self, folder: &Path, patience: Duration) -> Option<Instant> {
         // Unmounted, or just being exchanged: nothing was deleted by that.
-        if !folder.is_dir() {
-            return None;
+        let listed = match files(folder) {
+            Ok(listed) => listed.into_iter().collect(),
+            Err(error) => {
+                if !self.lost.swap(true, Ordering::Relaxed) {
+                    tracing::error!(folder = %folder.display(), %error, "the plugins' folder can't be read; what is loaded serves on, and nothing new comes in until it is back");
+                }
+                return None;
+            }
+        };
+        if self.lost.swap(false, Ordering::Relaxed) {
+            tracing::info!(folder = %folder.display(), "the plugins' folder is back");
         }
         self.look_at_pins();
-        let (ready, gone, next) = self.due(folder, patience);
+        let Due { ready, gone, next } = self.due(&listed, patience);
         for path in gone {
             self.file_deleted(&path);
         }
-        for path in ready {
-            self.consider(&path);
+        for (path, alone) in ready {
+            // A bug of ours, or of the compiler, is this file's trouble and not that of all others.
+            if catch_unwind(AssertUnwindSafe(|| self.consider(&path, alone))).is_err() {
+                self.panicked(&path);
+            }
         }
         next
     }
 
-    /// What was refused for want of a pin is looked at again once there are other pins.
+    /// What was refused for want of a pin, and what was let in by one, is looked at again once there are other pins.
     fn look_at_pins(&self) {
-        let Some(now) = self.lock_file().map(look) else { return };
+        let Some(Ok(now)) = self.lock_file().map(look) else { return };
         let mut pins = self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if pins.replace(now).is_some_and(|before| before != now) {
-            let mut seen = self.looking();
-            for refusal in self.refusals() {
-                if let Some(seen) = seen.get_mut(&refusal.path) {
-                    seen.forget();
-                }
-            }
+            self.looking().values_mut().for_each(Seen::forget);
         }
     }
 
@@ -108,74 +148,59 @@ impl Registry {
         self.look_at(folder, Duration::ZERO);
     }
 
-    fn due(&self, folder: &Path, patience: Duration) -> (Vec<PathBuf>, Vec<PathBuf>, Option<Instant>) {
-        let listed: BTreeSet<PathBuf> = files(folder).unwrap_or_default().into_iter().collect();
+    fn due(&self, listed: &BTreeSet<PathBuf>, patience: Duration) -> Due {
         let mut seen = self.looking();
-        for path in &listed {
-            seen.entry(path.clone()).or_insert_with(|| Seen {
-                looks: [None, None, None],
-                since: Instant::now(),
-                handled: false,
-            });
+        for path in listed {
+            let new = || Seen { known: None, since: Instant::now(), handled: false };
+            seen.entry(path.clone()).or_insert_with(new);
         }
-        let (mut ready, mut gone, mut next) = (Vec::new(), Vec::new(), None::<Instant>);
+        let mut found = Due::default();
         for (path, seen) in &mut *seen {
-            let looks = looks(path);
-            if seen.looks != looks {
-                *seen = Seen { looks, since: Instant::now(), handled: false };
+            let Ok(looks) = looks(path) else { continue };
+            let known = Some(Known { listed: listed.contains(path), looks });
+            if seen.known != known {
+                *seen = Seen { known, since: Instant::now(), handled: false };
             }
             if seen.handled {
                 continue;
             }
             let due = seen.since + patience;
             if Instant::now() < due {
-                next = Some(next.map_or(due, |next| next.min(due)));
+                found.next = Some(found.next.map_or(due, |next| next.min(due)));
                 continue;
             }
             seen.handled = true;
-            // A link that leads nowhere is listed, and is no file.
-            if listed.contains(path) && looks[0].is_some() {
-                ready.push(path.clone())
+            if listed.contains(path) {
+                found.ready.push((path.clone(), seen.since.elapsed()));
             } else {
-                gone.push(path.clone())
+                found.gone.push(path.clone());
             }
         }
-        for path in &gone {
+        for path in &found.gone {
             seen.remove(path);
         }
-        (ready, gone, next)
+        found
     }
 
-    /// Watches the folder on a thread of its own, until `stop`. Also puts on record what happens to versions in service.
-    pub fn watch(
-        self: &Arc<Self>,
-        folder: &Path,
-        stop: Arc<AtomicBool>,
-    ) -> io::Result<std::thread::JoinHandle<()>> {
-        let (this, folder) = (self.clone(), folder.to_owned());
-        std::thread::Builder::new().name("plugins".into()).spawn(move || this.run(&folder, &stop))
+    /// Watches the folder on a thread of its own, until `stop`, and puts on record what happens to versions in service on
+    /// another, which waits for no compiler.
+    pub fn watch(self: &Arc<Self>, folder: &Path, stop: Arc<AtomicBool>) -> io::Result<()> {
+        let (this, folder, stops) = (self.clone(), folder.to_owned(), stop.clone());
+        std::thread::Builder::new().name("plugins".into()).spawn(move || this.run(&folder, &stops))?;
+        let this = self.clone();
+        std::thread::Builder::new().name("plugins-record".into()).spawn(move || this.keep_record(&stop))?;
+        Ok(())
     }
 
     fn run(&self, folder: &Path, stop: &AtomicBool) {
-        let happened = self.happened.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let woken = self.woken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut notices = Notices::of(self, folder);
         let mut next = None::<Instant>;
         let mut tidied = None::<Instant>;
         while !stop.load(Ordering::Relaxed) {
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
-            match happened.recv_timeout(wait) {
-                Ok(Event::Notice) => {
-                    // One look for a burst of them.
-                    while let Ok(event) = happened.try_recv() {
-                        self.record(event);
-                    }
-                }
-                Ok(event) => {
-                    self.record(event);
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+                return;
             }
             notices.renew(self, folder);
             next = self.look_at(folder, self.options.debounce);
@@ -189,9 +214,26 @@ impl Registry {
         }
     }
 
+    fn keep_record(&self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let happened = self.happened.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if let Ok(event) = happened.recv_timeout(LOOK) {
+                self.record(event);
+            }
+        }
+    }
+
+    /// What happened and isn't on record yet, for a host that stops.
+    pub fn record_rest(&self) {
+        let happened = self.happened.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while let Ok(event) = happened.try_recv() {
+            self.record(event);
+        }
+    }
+
     fn record(&self, event: Event) {
+        let _order = self.in_order();
         match event {
-            Event::Notice => {}
             Event::RolledBack { plugin, version, to, reason } => {
                 self.rolled_back(&plugin, &version, &to, &reason, Steps::begin());
             }
@@ -215,7 +257,7 @@ pub fn only_looked(kind: EventKind) -> bool {
 /// The kernel's notices of one folder; of another once that folder isn't the one at this path any more.
 struct Notices {
     watcher: Option<notify::RecommendedWatcher>,
-    folder: Look,
+    folder: Option<(u64, u64)>,
 }
 
 impl Notices {
@@ -224,8 +266,8 @@ impl Notices {
         let noticed = move |event: notify::Result<notify::Event>| {
             // To look is to open, and must not lead to the next look.
             if !event.is_ok_and(|event| only_looked(event.kind)) {
-                // A full queue wakes the watcher as well.
-                let _ = waker.try_send(Event::Notice);
+                // One look for a burst of them: a full queue wakes the watcher as well.
+                let _ = waker.try_send(());
             }
         };
         let watcher = notify::recommended_watcher(noticed).and_then(|mut watcher| {
@@ -248,7 +290,7 @@ impl Notices {
     }
 }
 
-fn inode(folder: &Path) -> Look {
-    let (dev, ino, ..) = look(folder)?;
-    Some((dev, ino, 0, 0, 0))
+fn inode(folder: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(folder).ok()?;
+    Some((meta.dev(), meta.ino()))
 }

@@ -1,9 +1,6 @@
 //! A file becomes a plugin, or is refused with the reason and the remedy.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Store, Trap};
+use watchkeeper_domain::untrusted::line;
 
 use crate::asks::{self, Asks};
 use crate::bindings::live;
@@ -20,12 +18,13 @@ use crate::calls::Calls;
 use crate::compiled;
 use crate::compiler::{self, Failed};
 use crate::engine::{Linked, Runtime, TICK, waiting};
+use crate::file;
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::live::{drive, is_exported_by};
 use crate::record::Steps;
 use crate::shapes;
-use crate::trust::Vouched;
+use crate::trust::{Trust, Vouched};
 use crate::waits::WaitedTooLong;
 use crate::weight;
 
@@ -86,7 +85,7 @@ impl fmt::Display for Interface {
 
 /// Why a file is no plugin. Reads as a sentence behind the file's name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{file}: {reason}", file = path.display())]
+#[error("{file}: {reason}", file = line(&path.to_string_lossy()))]
 pub struct Refusal {
     pub path: PathBuf,
     pub reason: String,
@@ -111,12 +110,12 @@ pub(crate) struct Candidate {
 impl Candidate {
     pub(crate) fn read(path: &Path) -> Result<Self, Refusal> {
         let refuse = |reason| Refusal { path: path.to_owned(), reason };
-        let bytes = read(path).map_err(|error| match error {
-            Unread::TooLarge(size) => refuse(format!("has {size} bytes; a plugin has at most {MAX_FILE}")),
-            error => refuse(format!("can't be read: {error}")),
-        })?;
-        let sidecar = read_sidecar(&asks::sidecar(path))
-            .map_err(|error| refuse(format!("the .yaml file beside it can't be read: {error}")))?;
+        let bytes = file::read(path, MAX_FILE).map_err(|error| refuse(unreadable(path, &error)))?;
+        let sidecar = match file::read_text(&asks::sidecar(path), asks::MAX_DECLARATION) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(refuse(format!("the .yaml file beside it can't be read: {error}"))),
+        };
         Self::of(path, path, bytes, sidecar)
     }
 
@@ -134,6 +133,16 @@ impl Candidate {
         };
         let (path, lies_at) = (path.to_owned(), lies_at.to_owned());
         Ok(Self { name, path, lies_at, bytes, sidecar, digest, version })
+    }
+
+    /// What speaks for it; an error is why it isn't let in.
+    pub(crate) fn vouched(&self, trust: &Trust) -> Result<Vouched, String> {
+        trust.check(&self.name, &self.lies_at, &self.bytes, &self.digest)
+    }
+
+    /// As it declares them; nothing of it is judged.
+    pub(crate) fn asks(&self) -> Result<Asks, String> {
+        Asks::of(&self.bytes, self.sidecar.as_deref())
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -241,10 +250,9 @@ impl Plugin {
 
     fn make(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, String> {
         check_header(&candidate.bytes)?;
-        let Candidate { name, lies_at, bytes, digest, .. } = candidate;
-        let vouched = runtime.trust.check(name, lies_at, bytes, digest)?;
-        let asks = Asks::of(&candidate.bytes, candidate.sidecar.as_deref())?;
-        weight::check(bytes)?;
+        let vouched = candidate.vouched(&runtime.trust)?;
+        let asks = candidate.asks()?;
+        weight::check(&candidate.bytes)?;
         steps.took("check");
         let live = is_exported_by(&candidate.bytes);
         let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
@@ -313,48 +321,12 @@ impl Plugin {
     }
 }
 
-/// Why what lies there isn't read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unread {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it is no file, but a folder, a device or a pipe")]
-    NoFile,
-    #[error("it has {0} bytes")]
-    TooLarge(u64),
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Unread> {
-    read_up_to(path, MAX_FILE)
-}
-
-/// A file has an end; what may lie in its place, or be linked to, hasn't, or makes its reader wait for ever.
-pub(crate) fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
-    let is_file = |meta: &std::fs::Metadata| if meta.is_file() { Ok(()) } else { Err(Unread::NoFile) };
-    is_file(&std::fs::metadata(path)?)?;
-    let at_once = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = File::options().read(true).custom_flags(at_once).open(path)?;
-    let meta = file.metadata()?;
-    is_file(&meta)?;
-    if meta.len() > most {
-        return Err(Unread::TooLarge(meta.len()));
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    let leads_nowhere = error.kind() == std::io::ErrorKind::NotFound && path.is_symlink();
+    match leads_nowhere {
+        true => "is a link that leads nowhere; put its file there, or take the link away".into(),
+        false => format!("can't be read: {error}"),
     }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    // It may be written to meanwhile.
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(Unread::TooLarge(bytes.len() as u64)) } else { Ok(bytes) }
-}
-
-fn read_sidecar(path: &Path) -> Result<Option<String>, String> {
-    let bytes = match read_up_to(path, asks::MAX_DECLARATION as u64) {
-        Ok(bytes) => bytes,
-        Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(Unread::TooLarge(size)) => {
-            return Err(format!("it has {size} bytes; the most is {}", asks::MAX_DECLARATION));
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    String::from_utf8(bytes).map(Some).map_err(|_| "it is no UTF-8".into())
 }
 
 fn name(path: &Path) -> Result<String, String> {

@@ -8,14 +8,14 @@ use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Sin
 use crate::bindings::v0_1::{self, PluginError};
 use crate::live::Counted;
 use crate::pool::{CallError, Instance, Pool, Time};
-use crate::service::{Generation, Recent, Slot};
+use crate::service::{Generation, Recent, Remembered, Slot};
 
 pub(crate) struct PluginReader {
     pub(crate) slot: Arc<Slot>,
     pub(crate) source: String,
     pub(crate) recent: Arc<Recent>,
-    /// Payloads to remember for the next version.
-    pub(crate) remembered: usize,
+    /// How much for the next version.
+    pub(crate) remembered: Remembered,
 }
 
 impl PluginReader {
@@ -50,7 +50,7 @@ impl Reader for PluginReader {
             read(instance, &v0_1::payload(&given), most)
         });
         let reading = reading.await?;
-        self.recent.push(payload, self.remembered);
+        self.recent.push(payload, &self.remembered);
         Ok(reading)
     }
 

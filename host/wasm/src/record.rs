@@ -80,6 +80,9 @@ pub struct Canary {
     pub different: usize,
     /// Those that the candidate alone failed on.
     pub failed: usize,
+    /// Those that weren't read: the time was over, or the candidate had failed often enough.
+    #[serde(default)]
+    pub left_out: usize,
     /// The first of the differences, field by field.
     pub differences: Vec<Difference>,
 }
@@ -95,6 +98,10 @@ pub struct Difference {
     pub after: String,
 }
 
+/// In the order in which they are taken.
+const STEPS: [&str; 9] =
+    ["debounce", "read", "check", "compile", "link", "instantiate", "configure", "canary", "swap"];
+
 /// Steps as they are taken.
 #[derive(Debug)]
 pub(crate) struct Steps {
@@ -105,6 +112,21 @@ pub(crate) struct Steps {
 impl Steps {
     pub(crate) fn begin() -> Self {
         Self { taken: Vec::new(), since: Instant::now() }
+    }
+
+    /// Of a file that was left alone for so long.
+    pub(crate) fn after(alone: Duration) -> Self {
+        let debounce = Step { name: "debounce".into(), ms: millis(alone), note: None };
+        Self { taken: vec![debounce], since: Instant::now() }
+    }
+
+    /// The step after the last one is where it ended; the canary's own step says so itself.
+    pub(crate) fn failed(&mut self) {
+        let last = self.taken.last().and_then(|last| STEPS.iter().position(|step| *step == last.name));
+        let step = STEPS[last.map_or(1, |last| last + 1).min(STEPS.len() - 1)];
+        if step != "swap" {
+            self.noted(step, Some("failed".into()));
+        }
     }
 
     /// What was done since the last step.

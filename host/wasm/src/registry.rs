@@ -1,8 +1,8 @@
 //! All plugins of a folder: what serves, what was refused and why, and the way from the one to the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
@@ -10,17 +10,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
+use watchkeeper_domain::untrusted::line;
 
 use crate::bindings::v0_1::PluginError;
 use crate::canary::{self, Comparison, Policy};
 use crate::engine::{Runtime, in_background};
 use crate::folder::{self, Look, Seen};
-use crate::kept::Kept;
+use crate::kept::{Kept, PluginState};
 use crate::loader::{Candidate, Interface, Plugin, Refusal};
 use crate::pool::{CallError, Pool};
 use crate::reader::PluginReader;
 use crate::record::{Attempt, Canary, Happening, Journal, Outcome, Steps};
-use crate::service::{Bound, Event, Generation, Slot, Terms};
+use crate::service::{Bound, Event, Generation, Remembered, Served, Slot, Terms};
 use crate::source::SourceSpec;
 
 /// Events that wait for the record.
@@ -37,7 +38,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BindError {
     /// The operator mends the file: this key, if the plugin says which.
-    #[error("{reason}")]
+    #[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`: ")).unwrap_or_default())]
     InvalidConfig { key: Option<String>, reason: String },
     #[error("{0}")]
     Failed(String),
@@ -83,21 +84,31 @@ impl Default for Options {
 }
 
 pub struct Registry {
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     pub(crate) options: Options,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
+    /// Those that are bound.
+    sources: Arc<AtomicUsize>,
     /// Files whose content, as it is now, doesn't serve.
     refused: RwLock<BTreeMap<PathBuf, Refusal>>,
+    /// Those of them that would be let in by other sources than there are.
+    for_sources: Mutex<BTreeSet<PathBuf>>,
     kept: Kept,
+    /// Held while a version comes into service or makes way, and its record is made.
+    order: Mutex<()>,
     /// Held while the folder is looked at.
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
+    /// The folder can't be read, which has been said.
+    pub(crate) lost: AtomicBool,
     /// What the lock file looked like.
     pub(crate) pins: Mutex<Option<Look>>,
     /// Counts changes that others should look at: plugins that came or went, feeds that moved.
     revision: watch::Sender<u64>,
+    wake: SyncSender<()>,
+    pub(crate) woken: Mutex<Receiver<()>>,
     events: SyncSender<Event>,
     pub(crate) happened: Mutex<Receiver<Event>>,
-    journal: Arc<Journal>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// A source bound to its plugin.
@@ -133,7 +144,7 @@ impl Binding {
 
     /// A payload that was read before this process began, for the next version to be tried on.
     pub fn remember(&self, payload: &Arc<Payload>) {
-        self.reader.recent.push(payload, self.reader.remembered);
+        self.reader.recent.push(payload, &self.reader.remembered);
     }
 }
 
@@ -151,6 +162,15 @@ impl Registry {
         options: Options,
         kept: Option<&Path>,
     ) -> std::io::Result<Self> {
+        Self::open_with(runtime, folder, options, Kept::open(kept))
+    }
+
+    /// What [`Registry::open`] and a scan would bring into service, with nothing written of it.
+    pub fn look(runtime: &Runtime, folder: &Path, options: Options, kept: &Path) -> std::io::Result<Self> {
+        Self::open_with(runtime, folder, options, Kept::look(kept))
+    }
+
+    fn open_with(runtime: &Runtime, folder: &Path, options: Options, kept: Kept) -> std::io::Result<Self> {
         let files = folder::files(folder)?;
         let registry = Self::empty(runtime, options, kept);
         let loaded = load_all(&files, |path| registry.first(path));
@@ -163,22 +183,30 @@ impl Registry {
     /// Of one file alone, for `plugin test` and `plugin inspect`.
     pub fn of_file(runtime: &Runtime, file: &Path) -> Result<Self, Refusal> {
         let plugin = Plugin::load(runtime, file)?;
-        let registry = Self::empty(runtime, Options::default(), None);
+        let registry = Self::empty(runtime, Options::default(), Kept::open(None));
         registry.insert(plugin);
         Ok(registry)
     }
 
-    fn empty(runtime: &Runtime, options: Options, kept: Option<&Path>) -> Self {
+    fn empty(runtime: &Runtime, options: Options, kept: Kept) -> Self {
         let (events, happened) = sync_channel(EVENTS);
+        // To be woken once is enough.
+        let (wake, woken) = sync_channel(1);
         Self {
             runtime: runtime.clone(),
             options,
             slots: RwLock::default(),
+            sources: Arc::default(),
             refused: RwLock::default(),
-            kept: Kept::open(kept),
+            for_sources: Mutex::default(),
+            kept,
+            order: Mutex::default(),
             seen: Mutex::default(),
+            lost: AtomicBool::new(false),
             pins: Mutex::default(),
             revision: watch::Sender::new(0),
+            wake,
+            woken: Mutex::new(woken),
             events,
             happened: Mutex::new(happened),
             journal: Arc::default(),
@@ -217,7 +245,8 @@ impl Registry {
         let slot = self.slot(kind).ok_or_else(|| no_such_plugin(&self.entries(), kind))?;
         let source = spec.name.clone();
         let (_, recent) = slot.bind(spec)?;
-        let remembered = self.options.canary_payloads;
+        self.count_sources();
+        let remembered = Remembered { most: self.options.canary_payloads, sources: self.sources.clone() };
         Ok(Binding { reader: Arc::new(PluginReader { slot, source, recent, remembered }) })
     }
 
@@ -226,6 +255,12 @@ impl Registry {
         if let Some(slot) = self.slot(kind) {
             slot.unbind(source);
         }
+        self.count_sources();
+    }
+
+    fn count_sources(&self) {
+        let sources = self.slots().iter().map(|slot| slot.sources()).sum();
+        self.sources.store(sources, Ordering::Relaxed);
     }
 
     pub(crate) fn slot(&self, name: &str) -> Option<Arc<Slot>> {
@@ -267,16 +302,43 @@ impl Registry {
     }
 
     /// To wake the thread that watches.
-    pub(crate) fn waker(&self) -> SyncSender<Event> {
-        self.events.clone()
+    pub(crate) fn waker(&self) -> SyncSender<()> {
+        self.wake.clone()
     }
 
-    fn set_refused(&self, path: &Path, refusal: Option<Refusal>) {
+    /// What was refused for a source's sake is looked at again: sources came, went or were changed.
+    pub fn sources_changed(&self) {
+        let paths = std::mem::take(&mut *self.for_sources());
+        let mut seen = self.looking();
+        for path in &paths {
+            if let Some(seen) = seen.get_mut(path) {
+                seen.forget();
+            }
+        }
+        if !paths.is_empty() {
+            let _ = self.wake.try_send(());
+        }
+    }
+
+    fn for_sources(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.for_sources.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn in_order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn set_refused(&self, path: &Path, refusal: Option<Refusal>) {
+        self.for_sources().remove(path);
         let mut refused = self.refused.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         match refusal {
             Some(refusal) => refused.insert(path.to_owned(), refusal),
             None => refused.remove(path),
         };
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.slots.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(name);
     }
 
     fn insert(&self, plugin: Plugin) -> Arc<Slot> {
@@ -319,7 +381,9 @@ impl Registry {
             if let Some(why) = state.rejected(&own.version) {
                 return Err(Refusal { path: path.to_owned(), reason: rejected(&name, why) });
             }
-            Plugin::of(&self.runtime, &own, &mut steps).map(|plugin| (plugin, own))
+            let plugin = Plugin::of(&self.runtime, &own, &mut steps)?;
+            asks_too_much(&plugin, &state)?;
+            Ok((plugin, own))
         });
         let (loaded, instead) = match loaded {
             Err(refusal) => match good.and_then(|good| self.kept.copy(good, path).ok()) {
@@ -335,31 +399,79 @@ impl Registry {
     }
 
     fn begin(&self, path: &Path, first: First) {
-        let First { seen, loaded, steps, instead } = first;
+        let First { seen, loaded, mut steps, instead } = first;
         self.looking().insert(path.to_owned(), seen);
         match loaded {
             Ok((plugin, candidate)) => {
                 self.set_refused(path, instead.clone());
-                let (name, version) = (plugin.name.clone(), plugin.version.clone());
+                let (name, version, asks) =
+                    (plugin.name.clone(), plugin.version.clone(), plugin.asks.clone());
                 let state = self.kept.of(&name);
                 self.insert(plugin);
                 // Of what is known and unchanged, there is nothing to tell.
                 if state.good.last() != Some(&version) {
                     self.kept.save(&candidate);
-                    self.kept.change(&name, |state| state.prove(&version));
-                    self.note(&name, "start", Some(version), Outcome::Live, None, steps, None);
+                    let attempt =
+                        self.attempt(&name, "start", Some(version), Outcome::Live, None, steps, None);
+                    self.kept.change(&name, |state| {
+                        state.prove(&candidate.version);
+                        state.asked = Some(asks);
+                        state.note(attempt);
+                    });
+                } else if !self.kept.has_copy(&version) {
+                    self.kept.save(&candidate);
                 }
             }
             Err(refusal) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                self.note(&name, "start", None, Outcome::Refused, Some(refusal.reason.clone()), steps, None);
+                steps.failed();
+                let reason = Some(refusal.reason.clone());
+                self.note(&name, "start", None, Outcome::Refused, reason, steps, None);
                 self.set_refused(path, Some(refusal));
             }
         }
     }
 }
 
-fn rejected(name: &str, why: &str) -> String {
+/// What went while no host ran.
+impl Registry {
+    /// A plugin whose file was deleted serves until a restart, which is this one: what is kept of it is no version to go back to any
+    /// more.
+    pub fn forget_deleted(&self) {
+        for (name, state) in self.kept.all() {
+            let is_gone = self.slot(&name).is_none() && !self.looking().keys().any(|path| is_of(path, &name));
+            if state.good.is_empty() || !is_gone {
+                continue;
+            }
+            let reason = Some("its file was deleted before this start".to_owned());
+            let version = state.good.last().cloned();
+            let steps = Steps::begin();
+            let attempt = self.attempt(&name, "start", version, Outcome::Unloaded, reason, steps, None);
+            self.kept.change(&name, |state| {
+                state.good.clear();
+                state.trying.clear();
+                state.note(attempt);
+            });
+        }
+    }
+}
+
+/// Where nothing serves that it could be compared with: a name's grants are not for whoever comes next under it.
+fn asks_too_much(plugin: &Plugin, state: &PluginState) -> Result<(), Refusal> {
+    let accepted = state.good.contains(&plugin.version) || state.granted.contains(&plugin.version);
+    let beyond =
+        state.asked.as_ref().filter(|_| !accepted).and_then(|asked| plugin.asks.beyond(asked).next());
+    beyond.map_or(Ok(()), |rule| {
+        let name = &plugin.name;
+        let reason = format!(
+            "it asks for {rule}, which the version that served last under this name did not: allow that with \
+             `watchkeeper plugin grant {name}`"
+        );
+        Err(Refusal { path: plugin.path.clone(), reason })
+    })
+}
+
+pub(crate) fn rejected(name: &str, why: &str) -> String {
     format!(
         "this version was rolled back: {why}; put another version there, or allow it with `watchkeeper plugin release {name}`"
     )
@@ -367,20 +479,30 @@ fn rejected(name: &str, why: &str) -> String {
 
 /// The way of a new version.
 impl Registry {
-    /// A file that is new, or has changed and been left alone since: brings it into service, or says why not.
-    pub(crate) fn consider(&self, path: &Path) {
-        let mut steps = Steps::begin();
+    /// A file that is new, or has changed and been left `alone` since: brings it into service, or says why not.
+    pub(crate) fn consider(&self, path: &Path, alone: Duration) {
+        let mut steps = Steps::after(alone);
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let candidate = match Candidate::read(path) {
             Ok(candidate) => candidate,
             Err(refusal) => return self.refuse(&name, None, refusal, steps, None),
         };
         steps.took("read");
-        let live = self.slot(&name).and_then(|slot| Some((slot.live()?, slot)));
-        if live.as_ref().is_some_and(|(live, _)| live.plugin.version == candidate.version) {
-            // Back to what serves anyway.
-            self.set_refused(path, None);
-            return self.changed();
+        let slot = self.slot(&name);
+        let live = slot.as_ref().and_then(|slot| slot.live());
+        if live.is_some_and(|live| live.plugin.version == candidate.version) {
+            // Back to what serves anyway; what speaks for it may be another matter.
+            return match candidate.vouched(&self.runtime.trust) {
+                Ok(_) => {
+                    self.set_refused(path, None);
+                    self.changed();
+                }
+                Err(reason) => {
+                    let reason = format!("{reason}; it was let in before, and serves on");
+                    let refusal = Refusal { path: path.to_owned(), reason };
+                    self.refuse(&name, Some(candidate.version), refusal, steps, None);
+                }
+            };
         }
         let version = Some(candidate.version.clone());
         let state = self.kept.of(&name);
@@ -393,48 +515,81 @@ impl Registry {
             Ok(plugin) => plugin,
             Err(refusal) => return self.refuse(&name, version, refusal, steps, None),
         };
-        let (trigger, canary) = match live {
+        match slot.filter(|slot| slot.live().is_some()) {
             None => {
-                self.insert(plugin);
+                if let Err(refusal) = asks_too_much(&plugin, &state) {
+                    return self.refuse(&name, version, refusal, steps, None);
+                }
                 self.kept.save(&candidate);
-                ("added", None)
+                let _order = self.in_order();
+                let slot = self.insert(plugin);
+                self.arrived(&slot, "added", &candidate, false, steps, None);
             }
-            Some((_, slot)) => {
+            Some(slot) => {
                 // Before it serves, so that a restart right after finds it.
                 self.kept.save(&candidate);
-                let replaced = in_background(|| self.replace(&slot, plugin, &mut steps));
-                match replaced {
-                    Ok(canary) => ("replaced", canary),
-                    Err((reason, canary)) => {
-                        let refusal = Refusal { path: path.to_owned(), reason };
-                        return self.refuse(&name, version, refusal, steps, canary);
-                    }
+                let replaced = in_background(|| self.replace(&slot, &candidate, plugin, &mut steps));
+                if let Err((reason, canary)) = replaced {
+                    let refusal = Refusal { path: path.to_owned(), reason };
+                    self.refuse(&name, version, refusal, steps, canary);
+                    // Other sources may let it in.
+                    self.for_sources().insert(path.to_owned());
+                    return;
                 }
             }
-        };
-        self.set_refused(path, None);
-        if self.slot(&name).and_then(|slot| slot.live()).is_some_and(|live| !live.on_trial()) {
-            self.kept.change(&name, |state| state.prove(&candidate.version));
         }
-        self.note(&name, trigger, version, Outcome::Live, None, steps, canary);
         self.prune_code();
         self.changed();
+    }
+
+    /// The host failed where it shouldn't have.
+    pub(crate) fn panicked(&self, path: &Path) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let reason =
+            "the host failed while it looked at it, which is a bug of the host: see its log, and report it"
+                .into();
+        self.refuse(&name, None, Refusal { path: path.to_owned(), reason }, Steps::begin(), None);
     }
 
     /// Configure, compare, swap. An error leaves everything as it was.
     fn replace(
         &self,
-        slot: &Slot,
+        slot: &Arc<Slot>,
+        candidate: &Candidate,
         plugin: Plugin,
         steps: &mut Steps,
-    ) -> Result<Option<Canary>, (String, Option<Canary>)> {
+    ) -> Result<(), (String, Option<Canary>)> {
         let served = slot.served();
-        let plain = |reason| (reason, None);
         let plugin = Arc::new(plugin);
-        let live = slot.live().ok_or_else(|| plain("it was unloaded meanwhile".to_owned()))?;
+        loop {
+            let live = slot.live().ok_or_else(|| ("it was unloaded meanwhile".to_owned(), None))?;
+            let (next, canary) = self.prepare(slot, &served, &live, &plugin, steps)?;
+            let _order = self.in_order();
+            // The one in service was rolled back meanwhile: what it was compared with is gone.
+            if !slot.is_live(&live) {
+                continue;
+            }
+            let on_trial = slot.swap(next, &self.options.terms);
+            steps.took("swap");
+            let steps = std::mem::replace(steps, Steps::begin());
+            self.arrived(slot, "replaced", candidate, on_trial, steps, canary);
+            return Ok(());
+        }
+    }
+
+    /// All that comes before the swap.
+    fn prepare(
+        &self,
+        slot: &Slot,
+        served: &BTreeMap<String, Served>,
+        live: &Generation,
+        plugin: &Arc<Plugin>,
+        steps: &mut Steps,
+    ) -> Result<(Generation, Option<Canary>), (String, Option<Canary>)> {
+        let plain = |reason| (reason, None);
         let granted = self.kept.of(&slot.name).granted.contains(&plugin.version);
-        let mut sources = HashMap::new();
-        for (name, source) in &*served {
+        let mut sources: HashMap<Arc<str>, Arc<Bound>> = HashMap::new();
+        for (name, source) in served {
             if let Some(rule) = plugin.asks.widened(&live.plugin.asks, &source.spec.allow_hosts).next()
                 && !granted
             {
@@ -444,33 +599,59 @@ impl Registry {
                     slot.name
                 )));
             }
-            let bound = Bound::make(&plugin, &source.spec, &slot.failures)
+            let bound = Bound::make(plugin, &source.spec, &slot.failures)
                 .map_err(|error| plain(format!("source {name}: {error}")))?;
-            self.check_feed(slot, name, &bound.feed).map_err(plain)?;
+            self.check_feed(slot, name, &bound.feed, &sources).map_err(plain)?;
             sources.insert(name.as_str().into(), bound);
         }
         steps.noted("configure", Some(format!("{} sources", sources.len())));
-        let next = Generation::new(plugin, sources, &slot.failures);
-        let canary = self.compare(slot, &served, &live, &next);
+        let next = Generation::new(plugin.clone(), sources, &slot.failures);
+        let canary = self.compare(slot, served, live, &next);
         if let Some(canary) = &canary {
-            let note = format!(
-                "{} compared, {} different, {} failed",
-                canary.compared, canary.different, canary.failed
-            );
+            let Canary { compared, different, failed, left_out, .. } = canary;
+            let note =
+                format!("{compared} compared, {different} different, {failed} failed, {left_out} left out");
             steps.noted("canary", Some(note));
             if let Some(reason) = canary::verdict(canary, self.options.canary) {
                 return Err((reason, Some(canary.clone())));
             }
         }
-        slot.swap(next, &self.options.terms);
-        steps.took("swap");
-        Ok(canary)
+        Ok((next, canary))
+    }
+
+    /// A version serves: on record, and as much as is known of it.
+    fn arrived(
+        &self,
+        slot: &Slot,
+        trigger: &str,
+        candidate: &Candidate,
+        on_trial: bool,
+        steps: Steps,
+        canary: Option<Canary>,
+    ) {
+        self.set_refused(&candidate.path, None);
+        let version = candidate.version.clone();
+        let asks = slot.live().map(|live| live.plugin.asks.clone());
+        let (of, came) = (&slot.name, Some(version.clone()));
+        let attempt = self.attempt(of, trigger, came, Outcome::Live, None, steps, canary);
+        self.kept.change(of, |state| {
+            match on_trial {
+                true => state.trying.retain(|trying| *trying == version),
+                false => state.prove(&version),
+            }
+            // Where no source was there to grant anything, as on the command line, wider asks were let in by nobody.
+            let judged = slot.sources() > 0 || state.granted.contains(&version) || state.asked.is_none();
+            if judged {
+                state.asked = asks;
+            }
+            state.note(attempt);
+        });
     }
 
     fn compare(
         &self,
         slot: &Slot,
-        served: &BTreeMap<String, crate::service::Served>,
+        served: &BTreeMap<String, Served>,
         live: &Generation,
         next: &Generation,
     ) -> Option<Canary> {
@@ -478,18 +659,27 @@ impl Registry {
             return None;
         }
         let mut comparison = Comparison::of(live, next);
-        for (name, source) in served {
-            comparison.payloads(name, &source.recent);
+        for (sharing, (name, source)) in (1..=served.len() as u32).rev().zip(served) {
+            comparison.payloads(name, &source.recent, sharing);
         }
         comparison.briefings(&slot.briefings());
         Some(comparison.found)
     }
 
-    fn check_feed(&self, slot: &Slot, source: &str, feed: &Feed) -> Result<(), String> {
+    /// `beside` are the plugin's own sources that were asked already.
+    pub(crate) fn check_feed(
+        &self,
+        slot: &Slot,
+        source: &str,
+        feed: &Feed,
+        beside: &HashMap<Arc<str>, Arc<Bound>>,
+    ) -> Result<(), String> {
         (self.options.check_feed)(feed).map_err(|reason| format!("source {source}: {reason}"))?;
         let Feed::Webhook { path } = feed else { return Ok(()) };
         let others = self.slots().into_iter().filter(|other| other.name != slot.name);
-        for (other, bound) in others.filter_map(|other| other.live()).flat_map(|live| live.all_bound()) {
+        let others = others.filter_map(|other| other.live()).flat_map(|live| live.all_bound());
+        let beside = beside.iter().map(|(name, bound)| (name.clone(), bound.clone()));
+        for (other, bound) in others.chain(beside) {
             if matches!(&bound.feed, Feed::Webhook { path: taken } if taken == path) {
                 return Err(format!(
                     "source {source} would listen at `{path}`, which is the path of source {other} already: set its `webhook_path`"
@@ -504,19 +694,31 @@ impl Registry {
         name: &str,
         version: Option<String>,
         refusal: Refusal,
-        steps: Steps,
+        mut steps: Steps,
         canary: Option<Canary>,
     ) {
-        let serves = self.slot(name).and_then(|slot| slot.live()).is_some();
-        let rest = if serves { "; the version before serves on" } else { "" };
-        tracing::error!(plugin = %name, "plugin refused: {refusal}{rest}");
-        self.note(name, "changed", version, Outcome::Refused, Some(refusal.reason.clone()), steps, canary);
+        let serves = self.slot(name).and_then(|slot| slot.live()).map(|live| live.plugin.version.clone());
+        let other = serves.is_some() && serves != version;
+        let rest = if other { "; the version before serves on" } else { "" };
+        if !self.kept.only_looks {
+            tracing::error!(plugin = %line(name), "plugin refused: {refusal}{rest}");
+        }
+        steps.failed();
+        let (reason, refused) = (Some(refusal.reason.clone()), version.clone());
+        let attempt = self.attempt(name, "changed", version, Outcome::Refused, reason, steps, canary);
+        self.kept.change(name, |state| {
+            // What is on trial is needed, whatever is said of its file.
+            if let Some(refused) = refused.filter(|_| other || serves.is_none()) {
+                state.end_trial(&refused);
+            }
+            state.note(attempt);
+        });
         self.set_refused(&refusal.path.clone(), Some(refusal));
         self.changed();
     }
 
     #[expect(clippy::too_many_arguments, reason = "one line of the record")]
-    fn note(
+    pub(crate) fn note(
         &self,
         name: &str,
         trigger: &str,
@@ -526,9 +728,25 @@ impl Registry {
         steps: Steps,
         canary: Option<Canary>,
     ) {
+        let attempt = self.attempt(name, trigger, version, outcome, reason, steps, canary);
+        self.kept.change(name, |state| state.note(attempt));
+    }
+
+    /// Counts it, and enters it into log and journal; to keep it is its caller's.
+    #[expect(clippy::too_many_arguments, reason = "one line of the record")]
+    pub(crate) fn attempt(
+        &self,
+        name: &str,
+        trigger: &str,
+        version: Option<String>,
+        outcome: Outcome,
+        reason: Option<String>,
+        steps: Steps,
+        canary: Option<Canary>,
+    ) -> Attempt {
         metrics::counter!("agent_plugin_changes_total", "plugin" => name.to_owned(), "outcome" => outcome.as_str())
             .increment(1);
-        if outcome != Outcome::Refused && trigger != "start" {
+        if outcome != Outcome::Refused && trigger != "start" && !self.kept.only_looks {
             let took = steps.total();
             tracing::info!(plugin = %name, %trigger, version = version.as_deref().unwrap_or("-"), outcome = outcome.as_str(), "plugin changed in {took:?}");
         }
@@ -536,167 +754,11 @@ impl Registry {
         let attempt =
             Attempt { at, trigger: trigger.into(), version, outcome, reason, steps: steps.taken, canary };
         self.journal.put(Happening::of(name, &attempt));
-        self.kept.note(name, attempt);
+        attempt
     }
 }
 
-/// What happens besides.
 impl Registry {
-    /// A file is gone. What sources use serves on, unless it is to go with its file.
-    pub(crate) fn file_deleted(&self, path: &Path) {
-        self.set_refused(path, None);
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(slot) = self.slot(&name) else { return self.changed() };
-        let used: Vec<String> = slot.served().keys().cloned().collect();
-        if used.is_empty() || self.options.prune {
-            return self.unload(&slot, "its file was deleted");
-        }
-        let reason = format!(
-            "its file was deleted, and {} use it: it serves until a restart, or `watchkeeper plugin prune {name}`",
-            used.join(", ")
-        );
-        tracing::warn!(plugin = %name, "{reason}");
-        self.set_refused(path, Some(Refusal { path: path.to_owned(), reason: reason.clone() }));
-        let version = slot.live().map(|live| live.plugin.version.clone());
-        self.note(&name, "deleted", version, Outcome::FileDeleted, Some(reason), Steps::begin(), None);
-        self.changed();
-    }
-
-    fn unload(&self, slot: &Slot, reason: &str) {
-        let version = slot.live().map(|live| live.plugin.version.clone());
-        slot.unload();
-        self.slots.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&slot.name);
-        self.note(
-            &slot.name,
-            "deleted",
-            version,
-            Outcome::Unloaded,
-            Some(reason.into()),
-            Steps::begin(),
-            None,
-        );
-        // What comes under this name later is another plugin.
-        self.kept.change(&slot.name, |state| state.good.clear());
-        self.changed();
-    }
-
-    /// Unloads plugins whose file is gone; all of them without a name. Their names.
-    pub fn prune(&self, name: Option<&str>) -> Vec<String> {
-        let gone = |slot: &Arc<Slot>| slot.live().is_some_and(|live| !live.plugin.path.exists());
-        let wanted = |slot: &Arc<Slot>| name.is_none_or(|name| name == slot.name);
-        let pruned: Vec<_> = self.slots().into_iter().filter(|slot| wanted(slot) && gone(slot)).collect();
-        for slot in &pruned {
-            if let Some(live) = slot.live() {
-                self.set_refused(&live.plugin.path, None);
-            }
-            self.unload(slot, "pruned: its file was deleted");
-        }
-        pruned.iter().map(|slot| slot.name.clone()).collect()
-    }
-
-    /// Brings the good version before the one in service back, and keeps this one from returning. What is in service then.
-    pub fn rollback(&self, name: &str) -> Result<String, String> {
-        let slot = self.slot(name).ok_or_else(|| self.unknown(name))?;
-        let live = slot.live().ok_or_else(|| self.unknown(name))?;
-        let from = live.plugin.version.clone();
-        let mut steps = Steps::begin();
-        let good = match slot.before() {
-            Some(before) => before.plugin.version.clone(),
-            None => {
-                let state = self.kept.of(name);
-                let good = state.good.iter().rev().find(|good| **good != from).cloned();
-                good.ok_or_else(|| {
-                    format!("no version of {name} before {from} is kept, so there is none to go back to")
-                })?
-            }
-        };
-        let path = live.plugin.path.clone();
-        let candidate = self.kept.copy(&good, &path).map_err(|refusal| refusal.to_string())?;
-        let plugin =
-            Plugin::of(&self.runtime, &candidate, &mut steps).map_err(|refusal| refusal.to_string())?;
-        let served = slot.served();
-        let plugin = Arc::new(plugin);
-        let mut sources = HashMap::new();
-        for (source, served) in &*served {
-            let bound = Bound::make(&plugin, &served.spec, &slot.failures)
-                .map_err(|error| format!("{good} can't serve source {source}: {error}"))?;
-            sources.insert(source.as_str().into(), bound);
-        }
-        drop(served);
-        slot.swap(Generation::new(plugin, sources, &slot.failures), &Terms { calls: 0, allowed_failures: 0 });
-        steps.took("swap");
-        self.rolled_back(name, &from, &good, "by hand", steps);
-        Ok(good)
-    }
-
-    pub(crate) fn rolled_back(&self, name: &str, from: &str, to: &str, reason: &str, steps: Steps) {
-        self.kept.change(name, |state| {
-            state.reject(from, reason);
-            state.prove(to);
-        });
-        if let Some(live) = self.slot(name).and_then(|slot| slot.live()) {
-            let refusal = Refusal { path: live.plugin.path.clone(), reason: rejected(name, reason) };
-            self.set_refused(&refusal.path.clone(), Some(refusal));
-        }
-        let reason = Some(format!("{reason}; {to} is back"));
-        self.note(name, "rollback", Some(from.to_owned()), Outcome::RolledBack, reason, steps, None);
-        self.changed();
-    }
-
-    /// Ends quarantines, and forgets what was rolled back: the file's version is looked at again.
-    pub fn release(&self, name: &str) -> Result<String, String> {
-        let slot = self.slot(name);
-        let refused = self
-            .refusals()
-            .into_iter()
-            .find(|refusal| refusal.path.file_stem().is_some_and(|stem| stem == name));
-        if slot.is_none() && refused.is_none() {
-            return Err(self.unknown(name));
-        }
-        let pools = slot.and_then(|slot| slot.live()).map(|live| live.pools()).unwrap_or_default();
-        let released = pools.iter().filter(|(_, pool)| pool.release()).count();
-        let forgotten = self.kept.of(name).rejected.len();
-        self.kept.change(name, |state| state.rejected.clear());
-        self.look_again(name);
-        let what = format!("{released} quarantines ended, {forgotten} rolled-back versions forgotten");
-        self.journal.put(Happening { reason: Some(what.clone()), ..Happening::new(name, "released") });
-        Ok(what)
-    }
-
-    /// Lets the version in the file ask for more than the one before it.
-    pub fn grant(&self, name: &str) -> Result<String, String> {
-        let path = self.slot(name).and_then(|slot| Some(slot.live()?.plugin.path.clone()));
-        let path = path.ok_or_else(|| self.unknown(name))?;
-        let candidate = Candidate::read(&path).map_err(|refusal| refusal.to_string())?;
-        self.kept.change(name, |state| {
-            state.granted.retain(|version| *version != candidate.version);
-            state.granted.push(candidate.version.clone());
-            let over = state.granted.len().saturating_sub(8);
-            state.granted.drain(..over);
-        });
-        let version = Some(candidate.version.clone());
-        self.journal.put(Happening { version, ..Happening::new(name, "granted") });
-        self.look_again(name);
-        Ok(format!("{} may ask for what it asks for", candidate.version))
-    }
-
-    fn look_again(&self, name: &str) {
-        for (path, seen) in &mut *self.looking() {
-            if path.file_stem().is_some_and(|stem| stem == name) {
-                seen.forget();
-            }
-        }
-        self.changed();
-    }
-
-    fn unknown(&self, name: &str) -> String {
-        let names: Vec<String> = self.slots().iter().map(|slot| slot.name.clone()).collect();
-        format!(
-            "there is no plugin `{name}`; loaded: {}",
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        )
-    }
-
     /// Removes compiled code of versions that neither serve nor are kept.
     pub(crate) fn prune_code(&self) {
         let generations = self.slots().into_iter().flat_map(|slot| [slot.live(), slot.before()]);
@@ -712,9 +774,14 @@ impl Registry {
     }
 }
 
+/// Whether this file is the plugin's.
+pub(crate) fn is_of(path: &Path, name: &str) -> bool {
+    path.file_stem().is_some_and(|stem| stem == name)
+}
+
 fn no_such_plugin(entries: &[Entry], kind: &str) -> BindError {
     let refused = entries.iter().find_map(|entry| match entry {
-        Entry::Refused(refusal) if refusal.path.file_stem().is_some_and(|stem| stem == kind) => Some(refusal),
+        Entry::Refused(refusal) if is_of(&refusal.path, kind) => Some(refusal),
         _ => None,
     });
     let reason = match refused {

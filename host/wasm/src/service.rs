@@ -4,10 +4,10 @@
 //! the version it began with; a version ends when its last call does.
 //!
 //! A version that has just come in is on trial: the one before is kept beside it, answers what the new one fails on, and
-//! comes back by itself when that is too often.
+//! comes back by itself when that is too often. What the one before fails on, too, isn't counted.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
@@ -28,8 +28,10 @@ use crate::source::SourceSpec;
 /// Briefings that are kept for the next version to be tried on.
 const BRIEFINGS: usize = 20;
 
-/// Bytes of payloads that are kept for one source.
+/// Bytes of payloads that are kept of one source, of all sources together, and of each of very many.
 const RECENT_BYTES: usize = 4 << 20;
+const ALL_RECENT_BYTES: usize = 128 << 20;
+const FEW_RECENT_BYTES: usize = 64 << 10;
 
 /// How often a subscription looks whether its version is still the one in service.
 const LOOK: Duration = Duration::from_millis(100);
@@ -50,13 +52,11 @@ impl Default for Terms {
 }
 
 /// A version that is called rarely is not on trial for ever.
-pub(crate) const TRIAL: Duration = Duration::from_secs(600);
+const TRIAL: Duration = Duration::from_secs(600);
 
 /// What happened to a version in service.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Something moved in the folder.
-    Notice,
     RolledBack {
         plugin: String,
         version: String,
@@ -172,25 +172,51 @@ impl Generation {
     }
 }
 
+/// What may be remembered of one source. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Remembered {
+    /// Payloads.
+    pub(crate) most: usize,
+    /// Sources that there are, which share [`ALL_RECENT_BYTES`].
+    pub(crate) sources: Arc<AtomicUsize>,
+}
+
+impl Remembered {
+    fn bytes(&self) -> usize {
+        let sources = self.sources.load(Ordering::Relaxed).max(1);
+        (ALL_RECENT_BYTES / sources).clamp(FEW_RECENT_BYTES, RECENT_BYTES)
+    }
+}
+
 /// The last payloads that a source's plugin read well.
 #[derive(Default)]
 pub(crate) struct Recent(Mutex<(VecDeque<Arc<Payload>>, usize)>);
 
 impl Recent {
-    pub(crate) fn push(&self, payload: &Arc<Payload>, most: usize) {
+    pub(crate) fn push(&self, payload: &Arc<Payload>, remembered: &Remembered) {
+        let most_bytes = remembered.bytes();
+        // One that is too large by itself drives out no others.
+        if size(payload) > most_bytes {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (payloads, bytes) = &mut *kept;
-        *bytes += payload.body.len();
+        *bytes += size(payload);
         payloads.push_back(payload.clone());
-        while payloads.len() > most || *bytes > RECENT_BYTES && payloads.len() > 1 {
+        while payloads.len() > remembered.most || *bytes > most_bytes {
             let Some(oldest) = payloads.pop_front() else { break };
-            *bytes -= oldest.body.len();
+            *bytes -= size(&oldest);
         }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Payload>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.iter().cloned().collect()
     }
+}
+
+fn size(payload: &Payload) -> usize {
+    let attributes = payload.attributes.iter().map(|(name, value)| name.len() + value.len());
+    payload.body.len() + attributes.sum::<usize>()
 }
 
 /// What a source brought: how to configure it, and what it read last.
@@ -245,6 +271,11 @@ impl Slot {
         self.specs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).values().cloned().collect()
     }
 
+    /// How many it serves.
+    pub(crate) fn sources(&self) -> usize {
+        self.specs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).len()
+    }
+
     fn specs_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, SourceSpec>> {
         self.specs.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -283,8 +314,8 @@ impl Slot {
         }
     }
 
-    /// Puts a version into service; the good one before it is kept beside it while it is on trial.
-    pub(crate) fn swap(&self, next: Generation, terms: &Terms) {
+    /// Puts a version into service; the good one before it is kept beside it while it is on trial. Whether it is.
+    pub(crate) fn swap(&self, next: Generation, terms: &Terms) -> bool {
         let _moving = self.moving();
         let before = self.live.load_full().map(|live| match &*live.trial.load() {
             Some(trial) => trial.before.clone(),
@@ -299,7 +330,23 @@ impl Slot {
                 terms: terms.clone(),
             })));
         }
+        let on_trial = next.on_trial();
         self.live.store(Some(Arc::new(next)));
+        on_trial
+    }
+
+    /// Whether this is the version in service.
+    pub(crate) fn is_live(&self, generation: &Arc<Generation>) -> bool {
+        self.live.load().as_ref().is_some_and(|live| Arc::ptr_eq(live, generation))
+    }
+
+    /// The version before, which is in service again at once. None if there is none, or this one isn't in service any more.
+    pub(crate) fn bring_back(&self, live: &Arc<Generation>) -> Option<Arc<Generation>> {
+        let _moving = self.moving();
+        // Of several calls that failed at once, one does it; and a newer version may be in service already.
+        let before = live.trial.load().as_ref().filter(|_| self.is_live(live))?.before.clone();
+        self.live.store(Some(before.clone()));
+        Some(before)
     }
 
     pub(crate) fn unload(&self) {
@@ -328,14 +375,25 @@ impl Slot {
         let Some(trial) = live.trial.load_full() else { return pool.call(time, call).await };
         let answer = pool.call(time, call.clone()).await;
         match answer {
-            Err(error @ (CallError::Failed { .. } | CallError::Quarantined { .. })) => {
-                self.count_failure(&live, &trial, &error);
-                match pool_of(&trial.before) {
-                    Some(before) => before.call(time, call).await,
-                    None => Err(error),
+            // One that was configured and then isn't any more is as broken as one that traps.
+            Err(
+                error @ (CallError::Failed { .. }
+                | CallError::Quarantined { .. }
+                | CallError::Plugin { error: PluginError::InvalidConfig { .. }, .. }),
+            ) => {
+                let Some(before) = pool_of(&trial.before) else {
+                    self.count_failure(&live, &trial, &error);
+                    return Err(error);
+                };
+                let answer = before.call(time, call).await;
+                // What fails in both is no fault of the new one, and nothing were won by going back.
+                if !matches!(answer, Err(CallError::Failed { .. } | CallError::Quarantined { .. })) {
+                    self.count_failure(&live, &trial, &error);
                 }
+                answer
             }
-            Err(error @ CallError::HostStops { .. }) => Err(error),
+            // It wasn't asked.
+            Err(error @ (CallError::HostStops { .. } | CallError::Busy { .. })) => Err(error),
             answer => {
                 self.count_success(&live);
                 answer
@@ -345,7 +403,7 @@ impl Slot {
 
     /// Waits until another version than this is in service.
     pub(crate) async fn replaced(&self, live: &Arc<Generation>) {
-        while self.live.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+        while self.is_live(live) {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -367,30 +425,18 @@ impl Slot {
 
     fn count_failure(&self, live: &Arc<Generation>, trial: &Arc<Trial>, error: &CallError) {
         let failures = trial.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures > trial.terms.allowed_failures {
-            let calls = trial.calls.load(Ordering::Relaxed) + failures;
-            self.roll_back(
-                live,
-                trial,
-                &format!("{failures} of its first {calls} calls failed, the last: {error}"),
-            );
-        }
-    }
-
-    fn roll_back(&self, live: &Arc<Generation>, trial: &Arc<Trial>, reason: &str) {
-        let moving = self.moving();
-        // Of several calls that failed at once, one does it; and a newer version may be in service already.
-        if !self.live.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, live)) {
+        if failures <= trial.terms.allowed_failures {
             return;
         }
-        self.live.store(Some(trial.before.clone()));
-        drop(moving);
-        self.tell(Event::RolledBack {
-            plugin: self.name.clone(),
-            version: live.plugin.version.clone(),
-            to: trial.before.plugin.version.clone(),
-            reason: reason.to_owned(),
-        });
+        let calls = trial.calls.load(Ordering::Relaxed) + failures;
+        if let Some(before) = self.bring_back(live) {
+            self.tell(Event::RolledBack {
+                plugin: self.name.clone(),
+                version: live.plugin.version.clone(),
+                to: before.plugin.version.clone(),
+                reason: format!("{failures} of its first {calls} calls failed, the last: {error}"),
+            });
+        }
     }
 
     /// Its trial is over; the version before ends with its last call.
@@ -417,7 +463,6 @@ impl Slot {
                 metrics::counter!("agent_plugin_rollbacks_total", "plugin" => plugin.clone()).increment(1);
                 tracing::error!(%plugin, %version, %to, %reason, "a plugin's new version failed; the one before is back");
             }
-            Event::Notice => {}
             Event::Proven { plugin, version } => {
                 tracing::info!(%plugin, %version, "a plugin's new version is proven")
             }
@@ -435,5 +480,37 @@ impl Slot {
 
     pub(crate) fn briefings(&self) -> Vec<(Alert, Briefing)> {
         self.briefings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(bytes: usize) -> Arc<Payload> {
+        Arc::new(Payload { body: vec![0; bytes].into(), content_type: None, attributes: Vec::new() })
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_in_bytes_of_all_sources() {
+        let sources = Arc::new(AtomicUsize::new(1));
+        let (recent, remembered) = (Recent::default(), Remembered { most: 100, sources: sources.clone() });
+        for _ in 0..150 {
+            recent.push(&payload(10), &remembered);
+        }
+        assert_eq!(recent.all().len(), 100);
+        for _ in 0..10 {
+            recent.push(&payload(1 << 20), &remembered);
+        }
+        assert_eq!(recent.all().len(), 4);
+        recent.push(&payload(RECENT_BYTES + 1), &remembered);
+        assert_eq!(recent.all().len(), 4, "one that is too large drives out none");
+        // Where there are a thousand, each has less.
+        sources.store(1000, Ordering::Relaxed);
+        recent.push(&payload(10), &remembered);
+        assert_eq!(recent.all().len(), 1);
+        sources.store(usize::MAX, Ordering::Relaxed);
+        recent.push(&payload(FEW_RECENT_BYTES - 10), &remembered);
+        assert_eq!(recent.all().len(), 2);
     }
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use minisign_verify::{Error, PublicKey, Signature};
 
-use crate::loader::{Unread, read_up_to};
+use crate::file;
 
 /// A signature has four short lines.
-const MAX_SIGNATURE: u64 = 8 << 10;
+pub(crate) const MAX_SIGNATURE: u64 = 8 << 10;
 
 /// What is appended to a plugin's file name, as `minisign` does.
 const SIGNATURE: &str = "minisig";
@@ -199,11 +199,10 @@ fn shown(path: &Path) -> String {
 
 /// None as the error: there is no such file.
 fn read_signature(file: &Path) -> Result<String, Option<String>> {
-    let read = read_up_to(file, MAX_SIGNATURE).map_err(|error| match error {
-        Unread::Io(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        error => Some(error.to_string()),
-    })?;
-    String::from_utf8(read).map_err(|_| Some("it is no UTF-8".into()))
+    file::read_text(file, MAX_SIGNATURE).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => None,
+        _ => Some(error.to_string()),
+    })
 }
 
 /// The key that signed these bytes. An error reads behind "its signature x.minisig".

@@ -222,7 +222,15 @@ fn source_files(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<SourceText
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
         .collect();
     files.sort();
-    Ok(files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path))).collect())
+    Ok(files.into_iter().map(|path| (path.clone(), read_source(&path))).collect())
+}
+
+/// A pipe would be waited for, and a device has no end.
+fn read_source(path: &Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no file; take it away"));
+    }
+    std::fs::read_to_string(path)
 }
 
 fn parse_policy((path, text): &FileText, site: Option<&FileText>) -> Result<Policy> {
