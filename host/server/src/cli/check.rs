@@ -51,14 +51,16 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     sandbox(&mut config, &mut problems)?;
     let trust = config.trust(options.locked.locked);
     let runtime = wiring::passing_runtime()?.with_trust(trust);
-    let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
-    let entries = registry.entries();
-    problems.extend(entries.iter().filter_map(|entry| match entry {
+    let folder = &options.plugins.plugins;
+    let registry = Arc::new(wiring::plugins_to_begin_with(&runtime, folder, &options.data.data)?);
+    let mut sources = Sources::new(registry.clone(), open, None);
+    sources.reconcile(&config.sources);
+    registry.scan(folder);
+    sources.refresh_all();
+    problems.extend(registry.entries().iter().filter_map(|entry| match entry {
         Entry::Refused(refusal) => Some(refusal.to_string()),
         Entry::Loaded(_) => None,
     }));
-    let mut sources = Sources::new(registry, open, None);
-    sources.reconcile(&config.sources);
     let sources = sources.statuses();
     problems.extend(sources.iter().filter_map(|status| Some(status.outcome.as_ref().err()?.to_string())));
     if options.output.json {

@@ -36,7 +36,9 @@ pub(super) async fn run(options: &Options) -> Result<Ended> {
     if lock.is_some() {
         let config = options.config.load(&Environment::of_process())?;
         let runtime = wiring::runtime(&options.data.data, config.trust(options.locked.locked))?;
-        let registry = Arc::new(wiring::plugins(&runtime, &options.plugins.plugins)?);
+        let registry =
+            Arc::new(wiring::plugins_in_service(&runtime, &options.plugins.plugins, &options.data.data)?);
+        wiring::announce_refused(&registry);
         let investigator = wiring::investigator(&config, store.clone(), registry, &options.data.data).await?;
         tokio::spawn(async move {
             // Until this process ends: a run stops where it waits for a person, whose answer may come any time.

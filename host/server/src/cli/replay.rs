@@ -52,7 +52,8 @@ pub(super) async fn run(options: &Options) -> Result<Ended> {
     let store = options.data.store()?;
     let config = options.config.load(&Environment::of_process())?;
     let runtime = wiring::runtime(&options.data.data, config.trust(options.locked.locked))?;
-    let registry = wiring::plugins(&runtime, &options.plugins.plugins)?;
+    let registry = wiring::plugins_in_service(&runtime, &options.plugins.plugins, &options.data.data)?;
+    wiring::announce_refused(&registry);
     let ingest = Ingest::new(store.clone(), config.host.correlation());
     let mut replayed = Vec::new();
     let mut after = options.payload.map(|id| PayloadId(id.0 - 1));

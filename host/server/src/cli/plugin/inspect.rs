@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 use watchkeeper_wasm::{Entry, Plugin, Runtime, Status};
 
-use super::{as_json, interfaces, list, lock};
+use super::{as_json, interfaces, list, lock, sources, used_by};
 use crate::cli::{ConfigDir, DataDir, Ended, Output, print_json};
-use crate::config::{Environment, SourceFile};
+use crate::config::SourceFile;
 use watchkeeper_domain::untrusted::visible;
 
 #[derive(Args)]
@@ -29,7 +29,7 @@ pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
     let plugin = match Plugin::load(&runtime, &options.file) {
         Ok(plugin) => plugin,
         Err(refusal) if options.output.json => {
-            print_json(&as_json(&Entry::Refused(refusal)))?;
+            print_json(&as_json(&Entry::Refused(refusal), &[]))?;
             return Ok(Ended::Badly);
         }
         Err(refusal) => {
@@ -37,15 +37,11 @@ pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
             return Ok(Ended::Badly);
         }
     };
-    let used_by = used_by(&plugin.name, options);
+    let sources = sources(&options.config);
+    let used_by = used_by(&plugin.name, &sources);
     let status = list::status(&options.data.data, &plugin.name)?;
     if options.output.json {
-        let sources: Vec<_> = used_by
-            .iter()
-            .map(|source| json!({ "name": source.name, "allow_hosts": source.allow_hosts, "reveal_secrets": source.reveal_secrets }))
-            .collect();
-        let mut json = as_json(&Entry::Loaded(plugin.into()));
-        json["sources"] = sources.into();
+        let mut json = as_json(&Entry::Loaded(plugin.into()), &used_by);
         json["in_service"] = json!(status);
         print_json(&json)?;
     } else {
@@ -54,14 +50,7 @@ pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
     Ok(Ended::Well)
 }
 
-/// What the configuration says; one that can't be read says nothing.
-fn used_by(plugin: &str, options: &Options) -> Vec<SourceFile> {
-    let config = options.config.load(&Environment::of_process());
-    let sources = config.map(|config| config.sources).unwrap_or_default();
-    sources.into_iter().flatten().filter(|source| source.kind == plugin).collect()
-}
-
-fn print(plugin: &Plugin, used_by: &[SourceFile], status: Option<&Status>) {
+fn print(plugin: &Plugin, used_by: &[&SourceFile], status: Option<&Status>) {
     let lines =
         |lines: Vec<String>| if lines.is_empty() { "-".to_owned() } else { lines.join("\n            ") };
     println!("name        {}", plugin.name);

@@ -7,8 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use watchkeeper_wasm::{Entry, Runtime, Status};
 
-use super::{as_json, interfaces, lock};
+use super::{as_json, interfaces, lock, sources, used_by};
 use crate::cli::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, print_json};
+use crate::config::SourceFile;
 use crate::orders::{self, Order};
 use crate::render::Table;
 use crate::wiring::{self, DataLock, PLUGINS};
@@ -32,25 +33,40 @@ pub(super) fn run(runtime: Runtime, options: &Options) -> Result<Ended> {
         return of_host(options);
     }
     let runtime = runtime.with_trust(options.config.trust(options.locked.locked)?);
-    let entries = wiring::plugins(&runtime, &options.plugins.plugins)?.entries();
+    let registry = wiring::plugins_in_service(&runtime, &options.plugins.plugins, &options.data.data)?;
+    let entries = registry.entries();
+    let sources = sources(&options.config);
     if options.output.json {
-        let plugins: Vec<Value> = entries.iter().map(as_json).collect();
+        let used_by = |entry: &Entry| match entry {
+            Entry::Loaded(plugin) => used_by(&plugin.name, &sources),
+            Entry::Refused(_) => Vec::new(),
+        };
+        let plugins: Vec<Value> = entries.iter().map(|entry| as_json(entry, &used_by(entry))).collect();
         print_json(&json!({ "plugins": plugins }))?;
     } else {
-        let mut table = Table::new(["PLUGIN", "STATE", "INTERFACES", "SIZE", "DIGEST", "TRUST"]);
+        let mut table =
+            Table::new(["PLUGIN", "STATE", "INTERFACES", "SIZE", "DIGEST", "SOURCES", "GRANTS", "TRUST"]);
         for entry in &entries {
             table.row(match entry {
-                Entry::Loaded(plugin) => [
-                    plugin.name.clone(),
-                    "loaded".into(),
-                    interfaces(plugin).join(", "),
-                    plugin.size.to_string(),
-                    plugin.digest[..12].into(),
-                    lock::trust(&plugin.vouched),
-                ],
+                Entry::Loaded(plugin) => {
+                    let used_by = used_by(&plugin.name, &sources);
+                    let names: Vec<&str> = used_by.iter().map(|source| source.name.as_str()).collect();
+                    [
+                        plugin.name.clone(),
+                        "loaded".into(),
+                        interfaces(plugin).join(", "),
+                        plugin.size.to_string(),
+                        plugin.digest[..12].into(),
+                        names.join(", "),
+                        to_be_granted(&used_by),
+                        lock::trust(&plugin.vouched),
+                    ]
+                }
                 Entry::Refused(refusal) => {
                     let name = refusal.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    [name, "refused".into(), refusal.reason.clone(), "-".into(), "-".into(), "-".into()]
+                    let none = || "-".to_owned();
+                    let reason = refusal.reason.clone();
+                    [name, "refused".into(), reason, none(), none(), none(), none(), none()]
                 }
             });
         }
@@ -93,9 +109,18 @@ fn short(version: &str) -> String {
 }
 
 fn grants(status: &Status) -> String {
-    let hosts = status.sources.iter().flat_map(|source| source.granted.iter().map(String::as_str));
-    let revealed = status.sources.iter().any(|source| source.reveals_secrets).then_some("reveal_secrets");
-    let mut grants: Vec<&str> = hosts.chain(revealed).collect();
+    let hosts = status.sources.iter().flat_map(|source| source.granted.iter().cloned());
+    granted(hosts.collect(), status.sources.iter().any(|source| source.reveals_secrets))
+}
+
+/// As [`grants`], by what the files say.
+fn to_be_granted(used_by: &[&SourceFile]) -> String {
+    let hosts = used_by.iter().flat_map(|source| source.allow_hosts.iter().map(ToString::to_string));
+    granted(hosts.collect(), used_by.iter().any(|source| source.reveal_secrets))
+}
+
+fn granted(mut grants: Vec<String>, reveals_secrets: bool) -> String {
+    grants.extend(reveals_secrets.then(|| "reveal_secrets".to_owned()));
     grants.sort_unstable();
     grants.dedup();
     if grants.is_empty() { "-".into() } else { grants.join(", ") }

@@ -16,7 +16,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use watchkeeper_wasm::{Entry, Plugin};
 
-use super::Ended;
+use super::{ConfigDir, Ended};
+use crate::config::{Environment, SourceFile};
 use crate::wiring;
 
 #[derive(Subcommand)]
@@ -76,7 +77,18 @@ fn interfaces(plugin: &Plugin) -> Vec<String> {
     plugin.interfaces.iter().map(|(interface, version)| format!("{interface}@{version}")).collect()
 }
 
-fn as_json(entry: &Entry) -> Value {
+/// What the configuration says; one that can't be read says nothing.
+fn sources(config: &ConfigDir) -> Vec<SourceFile> {
+    let config = config.load(&Environment::of_process());
+    config.map(|config| config.sources).unwrap_or_default().into_iter().flatten().collect()
+}
+
+fn used_by<'a>(plugin: &str, sources: &'a [SourceFile]) -> Vec<&'a SourceFile> {
+    sources.iter().filter(|source| source.kind == plugin).collect()
+}
+
+fn as_json(entry: &Entry, used_by: &[&SourceFile]) -> Value {
+    let source = |source: &&SourceFile| json!({ "name": source.name, "allow_hosts": source.allow_hosts, "reveal_secrets": source.reveal_secrets });
     match entry {
         Entry::Loaded(plugin) => json!({
             "name": plugin.name,
@@ -90,6 +102,7 @@ fn as_json(entry: &Entry) -> Value {
             "load_ms": plugin.load_time.as_millis() as u64,
             "pin": lock::pin(&plugin.vouched),
             "signed_by": plugin.vouched.signed_by,
+            "sources": used_by.iter().map(source).collect::<Vec<_>>(),
         }),
         Entry::Refused(refusal) => json!({
             "file": refusal.path,
