@@ -23,7 +23,7 @@ type check struct {
 func readChecks(body []byte) ([]check, error) {
 	payload, err := watchkeeper.ReadJSON(body)
 	if err != nil {
-		return nil, watchkeeper.InvalidPayload("not JSON: %v", err)
+		return nil, err
 	}
 	list, ok := watchkeeper.Get(payload, "checks").([]any)
 	if !ok {

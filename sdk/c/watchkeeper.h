@@ -139,6 +139,10 @@ typedef struct {
     size_t room;
 } wk_alerts;
 
+/* Reads an RFC 3339 time, as Go writes it (nanoseconds and offsets included); `place` names it in the error:
+ * `alerts[3].since: not an RFC 3339 time`. Not known for Go's zero time, 0001-01-01T00:00:00Z, by which it says "never". */
+wk_error *wk_read_time(wk_text text, wk_text place, wk_time *time);
+
 /* One more alert, with what every alert must have. The pointer holds until the next is added. */
 wk_alert *wk_add_alert(wk_alerts *alerts, wk_text id, wk_severity severity, wk_status status, wk_text title);
 
@@ -148,6 +152,11 @@ typedef struct {
     wk_text content_type;
     wk_pairs attributes; /* HTTP headers, names in lower case */
 } wk_payload;
+
+/* The body as text; the error names the first byte that is not UTF-8. Texts that leave a plugin must be UTF-8. */
+wk_error *wk_payload_text(const wk_payload *payload, wk_text *text);
+/* The body as JSON; the error begins with `not JSON`. */
+wk_error *wk_payload_json(const wk_payload *payload, const wk_json **json);
 
 /* ---- HTTP, for plugins that export `poller` or have `asks: { http: [HOST] }` in plugin.yaml ---- */
 
@@ -176,6 +185,8 @@ wk_error *wk_send(const wk_request *request, wk_response *response);
 /* NULL where the status means success; else the error that it means: an unauthorized one for 401 and 403, an unavailable
  * one (with retry-after, if there is one) for whatever else. */
 wk_error *wk_success(const wk_response *response);
+/* The body as JSON; the error begins with `not JSON`. */
+wk_error *wk_response_json(const wk_response *response, const wk_json **json);
 
 /* ---- configuration ---- */
 
@@ -183,10 +194,18 @@ wk_error *wk_success(const wk_response *response);
 #define wk_known_keys(config, ...) \
     wk_known_keys_all(config, (wk_text[]){ __VA_ARGS__ }, sizeof((wk_text[]){ __VA_ARGS__ }) / sizeof(wk_text))
 wk_error *wk_known_keys_all(const wk_json *config, const wk_text *keys, size_t count);
-/* Reads a key's text into `value`, which keeps what it has where the key is absent. */
+/* Refuses the first key that is missing: wk_required_keys(config, WK("url")). */
+#define wk_required_keys(config, ...) \
+    wk_required_keys_all(config, (wk_text[]){ __VA_ARGS__ }, sizeof((wk_text[]){ __VA_ARGS__ }) / sizeof(wk_text))
+wk_error *wk_required_keys_all(const wk_json *config, const wk_text *keys, size_t count);
+/* Reads a key's text into `value`, which keeps what it has where the key is absent, or null. */
 wk_error *wk_config_text(const wk_json *config, wk_text key, wk_text *value);
 /* The same of a whole number, `least` or more. */
 wk_error *wk_config_whole(const wk_json *config, wk_text key, int64_t least, int64_t *value);
+/* The same of true or false. */
+wk_error *wk_config_flag(const wk_json *config, wk_text key, bool *value);
+/* The same of a list of texts. */
+wk_error *wk_config_texts(const wk_json *config, wk_text key, wk_text **values, size_t *count);
 
 /* How a source wants to be fed: set one. */
 typedef struct {

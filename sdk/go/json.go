@@ -26,8 +26,16 @@ func Get(value any, key string) any {
 const depth = 128
 
 // ReadJSON reads RFC 8259 text: nil, bool, json.Number, string, []any and *Object. Unlike json.Unmarshal it keeps the order
-// of keys, tells `id` from `ID`, and refuses what is no UTF-8.
+// of keys, tells `id` from `ID`, and refuses what is no UTF-8. The error is an invalid payload's, and begins with "not JSON".
 func ReadJSON(text []byte) (any, error) {
+	value, err := readJSON(text)
+	if err != nil {
+		return nil, InvalidPayload("not JSON: %v", err)
+	}
+	return value, nil
+}
+
+func readJSON(text []byte) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("it isn't UTF-8")
 	}

@@ -1,6 +1,9 @@
 package watchkeeper
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Level is how much a line of the log matters.
 type Level uint8
@@ -15,5 +18,5 @@ const (
 
 // Log writes one line, up to 4 KiB, to the host's log under the plugin's name; in tests to the standard error.
 func Log(level Level, format string, args ...any) {
-	logLine(level, fmt.Sprintf(format, args...))
+	logLine(level, strings.ToValidUTF8(fmt.Sprintf(format, args...), "\ufffd"))
 }

@@ -1,5 +1,7 @@
 package watchkeeper
 
+import "unicode/utf8"
+
 // Severity is how urgent an alert is.
 type Severity uint8
 
@@ -60,6 +62,24 @@ type Payload struct {
 	// Attributes are HTTP headers (names in lower case) or a message's metadata.
 	Attributes Pairs
 }
+
+// Text answers the body as text; the error names the first byte that is not UTF-8.
+func (p Payload) Text() (string, error) {
+	for at := 0; at < len(p.Body); {
+		r, size := utf8.DecodeRune(p.Body[at:])
+		if r == utf8.RuneError && size == 1 {
+			return "", InvalidPayload("body is not UTF-8: byte %d", at)
+		}
+		at += size
+	}
+	return string(p.Body), nil
+}
+
+// JSON answers the body as ReadJSON reads it.
+func (p Payload) JSON() (any, error) { return ReadJSON(p.Body) }
+
+// Attribute answers an HTTP header (its name in lower case) or one of a message's metadata, and whether it is there.
+func (p Payload) Attribute(name string) (string, bool) { return p.Attributes.Get(name) }
 
 // Feed is how a source wants to be fed; make one with Webhook, Poll or Subscription.
 type Feed struct {

@@ -47,22 +47,28 @@ function exportsOf(classes) {
             configure: (json) =>
                 guarded(() => {
                     const config = read(classes.source.config ?? {}, json);
-                    const [plugin, feed] = classes.source.configure(config);
+                    const [plugin, feed] = made(classes.source.configure(config), Array.isArray, CONFIGURED);
                     configured = plugin;
-                    return feed;
+                    return made(feed, (feed) => typeof feed?.tag === "string", CONFIGURED);
                 }),
         },
         parser: { parse: (payload) => guarded(() => alerts(instance(classes.parser).parse(received(payload)))) },
         responder: {
             respond: (payload) => guarded(() => reply(instance(classes.responder).respond(received(payload)))),
         },
-        poller: { fetch: (cursor) => guarded(() => batch(instance(classes.poller).fetch(cursor ?? null))) },
+        poller: {
+            fetch: (cursor) => guarded(() => batch(made(instance(classes.poller).fetch(cursor ?? null), isObject, BATCH))),
+        },
         health: { check: () => guarded(() => void instance(classes.health).check()) },
         promptBuilder: {
-            score: (alert) => classes.promptBuilder.score?.(Alert.fromContract(alert)) ?? 0,
-            build: (told) => guarded(() => ({ firstSteps: [], ...classes.promptBuilder.build(briefing(told)) })),
+            // The contract has no place for an error here; what is thrown ends the call, and is told.
+            score: (alert) => made(classes.promptBuilder.score(Alert.fromContract(alert)), isScore, SCORE),
+            build: (told) => guarded(() => prompt(classes.promptBuilder.build(briefing(told)))),
         },
-        playbook: { next: (told, outcomes) => guarded(() => classes.playbook.next(briefing(told), outcomes)) },
+        playbook: {
+            next: (told, outcomes) =>
+                guarded(() => made(classes.playbook.next(briefing(told), outcomes), (step) => isObject(step) && "tag" in step, STEP)),
+        },
     };
 }
 
@@ -76,9 +82,32 @@ function guarded(call) {
 
 const received = ({ body, contentType, attributes }) => new Payload(body, contentType, attributes);
 
-const alerts = (list) => list.map((alert, at) => Alert.toContract(alert, `alerts[${at}]`));
+/** What a plugin answers, where it is what it must be. */
+function made(value, fits, what) {
+    if (!fits(value)) {
+        throw PluginError.failed(`the plugin made ${what.of} ${shown(value)}; it must be ${what.must}`);
+    }
+    return value;
+}
+
+const CONFIGURED = { of: "the answer of `configure`", must: "[plugin, feed], as in [new Mine(), Feed.webhook(\"/alerts/mine\")]" };
+const ALERTS = { of: "the alerts", must: "a list" };
+const BATCH = { of: "the answer of `fetch`", must: "{ alerts, cursor, more }" };
+const SCORE = { of: "the answer of `score`", must: "a whole number from 0" };
+const PROMPT = { of: "the answer of `build`", must: "{ instructions, task, firstSteps }" };
+const STEP = { of: "the answer of `next`", must: "Step.calls(…) or Step.conclude(…)" };
+
+const shown = (value) => (typeof value === "object" && value !== null ? "an object" : String(value));
+
+const isScore = (score) => Number.isInteger(score) && score >= 0 && score < 2 ** 32;
+
+const isObject = (value) => typeof value === "object" && value !== null;
+
+const alerts = (list) => made(list, Array.isArray, ALERTS).map((alert, at) => Alert.toContract(alert, `alerts[${at}]`));
 
 const batch = ({ alerts: list, cursor = null, more = false }) => ({ alerts: alerts(list), cursor, more });
+
+const prompt = (prompt) => ({ firstSteps: [], ...made(prompt, isObject, PROMPT) });
 
 function reply(reply) {
     if (reply === null || reply === undefined) {

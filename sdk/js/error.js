@@ -48,9 +48,9 @@ export class PluginError extends Error {
 /** The contract's value for whatever was thrown. */
 export function toContract(error) {
     if (!(error instanceof PluginError)) {
-        return { tag: "failed", val: mistake(error) };
+        return { tag: "failed", val: mistake(error).toWellFormed() };
     }
-    const reason = error.message;
+    const reason = error.message.toWellFormed();
     switch (error.kind) {
         case "invalid-config":
             return { tag: "invalid-config", val: { key: error.key, reason } };
@@ -61,11 +61,39 @@ export function toContract(error) {
     }
 }
 
-/** An error that nobody meant, with the place where it happened. */
+/** An error that nobody meant, with the plugin's own lines that led to it, the innermost first. */
 function mistake(error) {
     if (!(error instanceof Error)) {
-        return `the plugin threw ${typeof error}: ${String(error)}`;
+        return `the plugin threw a ${typeof error}, which has no place: ${String(error)}`;
     }
-    const place = (error.stack ?? "").trim().split("\n").slice(0, 3).map((line) => line.trim()).join(" ");
-    return `${error.name}: ${error.message} (${place})`;
+    const frames = (error.stack ?? "").trim().split("\n").map((frame) => frame.trim());
+    const own = frames.map(ownPlace).filter((place) => place !== null);
+    const places = own.length > 0 ? own : frames;
+    return `${error.name}: ${error.message}${remedy(error.message)} (${places.slice(0, 3).join(", ")})`;
+}
+
+/** What browsers and Node have, and a plugin has otherwise. */
+const INSTEAD = {
+    console: "`log` has `info` and its like",
+    fetch: "`http` has `get` and its like",
+    XMLHttpRequest: "`http` has `get` and its like",
+    TextDecoder: "`payload.text()` decodes",
+    require: "`import` it; esbuild bundles it",
+    process: "the source's file has what differs from place to place",
+    setTimeout: "nothing waits here: answer, and be called again",
+};
+
+function remedy(message) {
+    if (message === "out of memory") {
+        return ", it needs more than its limit (limits.memory_mib)";
+    }
+    const [, name] = /^'?(\w+)'? is not defined$/.exec(message) ?? [];
+    return Object.hasOwn(INSTEAD, name ?? "") ? `: ${INSTEAD[name]}` : "";
+}
+
+/** As the author knows it: the build says which line of which file each line of its one module is of. */
+function ownPlace(frame) {
+    const [, name, line] = /^at (.*) \(.*module\.js:(\d+):\d+\)$/.exec(frame) ?? [];
+    const place = globalThis.watchkeeperLines?.[line];
+    return place === undefined ? null : `in ${name} (${place})`;
 }

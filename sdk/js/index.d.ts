@@ -243,3 +243,11 @@ export namespace log {
     function warn(message: string): void;
     function error(message: string): void;
 }
+
+export namespace time {
+    /**
+     * An RFC 3339 time in Unix milliseconds, for an alert's `startsAt`; throws `invalid-payload` that begins with `place` where it
+     * is none. Null for Go's zero time, by which it says "never".
+     */
+    function read(text: string, place: string): number | null;
+}

@@ -5,5 +5,6 @@ export * as config from "./config.js";
 export { PluginError } from "./error.js";
 export * as http from "./http.js";
 export * as log from "./log.js";
+export * as time from "./time.js";
 export { register } from "./register.js";
 export { Alert, Feed, Payload, Step } from "./types.js";

@@ -8,13 +8,15 @@ export function connect(log) {
     sink = log;
 }
 
+const text = (message) => String(message).toWellFormed();
+
 /** What only somebody who follows the plugin step by step wants to know. */
-export const trace = (message) => sink("trace", String(message));
+export const trace = (message) => sink("trace", text(message));
 /** What helps somebody who looks for a fault in the plugin. */
-export const debug = (message) => sink("debug", String(message));
+export const debug = (message) => sink("debug", text(message));
 /** What an operator may want to know. */
-export const info = (message) => sink("info", String(message));
+export const info = (message) => sink("info", text(message));
 /** What an operator should look at. */
-export const warn = (message) => sink("warn", String(message));
+export const warn = (message) => sink("warn", text(message));
 /** What an operator has to mend. */
-export const error = (message) => sink("error", String(message));
+export const error = (message) => sink("error", text(message));

@@ -1,13 +1,13 @@
 // `register`: from a plugin's classes to a component's exports.
 
 const EXPORTS = {
-    source: "configure",
-    parser: "parse",
-    responder: "respond",
-    poller: "fetch",
-    health: "check",
-    promptBuilder: "build",
-    playbook: "next",
+    source: ["configure"],
+    parser: ["parse"],
+    responder: ["respond"],
+    poller: ["fetch"],
+    health: ["check"],
+    promptBuilder: ["score", "build"],
+    playbook: ["next"],
 };
 
 /** What belongs to a source is called on the value that its `configure` made. */
@@ -27,11 +27,11 @@ export function register(classes) {
         if (!Object.hasOwn(EXPORTS, name)) {
             throw new Error(`register: \`${name}\` is none of: ${Object.keys(EXPORTS).join(", ")}`);
         }
-        const method = EXPORTS[name];
         const on = ON_INSTANCE.includes(name) ? type?.prototype : type;
-        if (typeof on?.[method] !== "function") {
+        const missing = EXPORTS[name].find((method) => typeof on?.[method] !== "function");
+        if (missing !== undefined) {
             const place = on === type ? "static method" : "method";
-            throw new Error(`register: the class of \`${name}\` has no ${place} \`${method}\``);
+            throw new Error(`register: the class of \`${name}\` has no ${place} \`${missing}\``);
         }
         if (ON_INSTANCE.includes(name) && classes.source !== undefined && type !== classes.source) {
             throw new Error(`register: \`${name}\` must be the class of \`source\`, which has the configuration`);

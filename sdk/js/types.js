@@ -27,6 +27,9 @@ export class Alert {
 
     /** What the host takes; `at` names the alert where something can't be taken. */
     static toContract(alert, at) {
+        if (typeof alert !== "object" || alert === null) {
+            throw PluginError.failed(`the plugin made ${at} ${alert}; it must be an Alert`);
+        }
         for (const field of ["id", "severity", "status", "title", "description"]) {
             text(alert[field], `${at}.${field}`);
         }
@@ -48,6 +51,9 @@ function text(value, what) {
     if (typeof value !== "string") {
         throw PluginError.failed(`the plugin made ${what} a ${typeof value}; it must be a text`);
     }
+    if (!value.isWellFormed()) {
+        throw PluginError.failed(`the plugin made ${what} half of a character (a lone surrogate)`);
+    }
     return value;
 }
 
@@ -59,8 +65,12 @@ function oneOf(names, value, what) {
 }
 
 function pairs(object, what) {
+    if (typeof object !== "object" || object === null || Array.isArray(object)) {
+        throw PluginError.failed(`the plugin made ${what} ${object}; it must be an object of texts`);
+    }
     const entries = Object.entries(object);
     for (const [key, value] of entries) {
+        text(key, `a key of ${what}`);
         text(value, `${what}.${key}`);
     }
     return entries;

@@ -1,7 +1,8 @@
 //! `new`: a project that needs nothing but its language's own toolchain.
 //!
 //! It has the SDK and the contract inside. Templates are plain files; in their names and texts, `@name@` is the plugin's
-//! name, `@Type@` the name as a type is called (`DiskFull`), `@snake@` as a function is (`disk_full`).
+//! name, `@Type@` the name as a type is called (`DiskFull`). Files and packages have names of their own, since a plugin's may mean
+//! something to a language: `self`, `std`, `disk-linux`.
 
 use std::borrow::Cow;
 use std::io;
@@ -36,8 +37,8 @@ pub enum CreateError {
     Taken(PathBuf),
     #[error("--kind {}: there is no template in {}; there is one in {}", kind.as_str(), lang.as_str(), there_is.join(", "))]
     NoTemplate { kind: Kind, lang: Lang, there_is: Vec<&'static str> },
-    #[error("{}: can't be written: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("{}: can't be written: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
 }
 
 /// Writes the project.
@@ -46,6 +47,10 @@ pub enum CreateError {
 /// Where the name is none, the language has no template of the kind, or the folder is taken or can't be written.
 pub fn create(request: &Request) -> Result<Created, CreateError> {
     check_name(&request.name).map_err(CreateError::Name)?;
+    if ["true", "false", "null"].contains(&&*request.name) {
+        let reason = format!("{:?} is no text in YAML; choose another", request.name);
+        return Err(CreateError::Name(reason));
+    }
     let (lang, kind) = (request.lang, request.kind);
     if template(lang, kind).is_empty() {
         let has = |lang: &Lang| !template(*lang, kind).is_empty();
@@ -121,8 +126,61 @@ fn plugin_yaml(request: &Request) -> String {
 struct Names {
     plain: String,
     type_name: String,
-    snake: String,
 }
+
+/// Types that the templates use, or that a language has: a plugin's own must be none of them.
+const TAKEN: [&str; 50] = [
+    "Alert",
+    "Any",
+    "Array",
+    "Batch",
+    "Box",
+    "Briefing",
+    "Call",
+    "Calls",
+    "Conclude",
+    "Config",
+    "Date",
+    "Duration",
+    "Err",
+    "Error",
+    "Evidence",
+    "Feed",
+    "Finding",
+    "Health",
+    "JSON",
+    "Live",
+    "LiveSource",
+    "Map",
+    "None",
+    "Number",
+    "Object",
+    "Ok",
+    "Option",
+    "Outcome",
+    "OutcomeStatus",
+    "Parser",
+    "Payload",
+    "Playbook",
+    "PluginError",
+    "Poller",
+    "Prompt",
+    "PromptBuilder",
+    "Record",
+    "Report",
+    "Request",
+    "Result",
+    "Self",
+    "Severity",
+    "Some",
+    "Source",
+    "Status",
+    "Step",
+    "String",
+    "Type",
+    "Value",
+    "Vec",
+];
 
 impl Names {
     fn of(name: &str) -> Self {
@@ -131,11 +189,11 @@ impl Names {
             let (first, rest) = word.split_at(1); // ASCII, as `check_name` holds
             first.to_ascii_uppercase() + rest
         };
-        Self {
-            plain: name.to_owned(),
-            type_name: words.map(capital).collect(),
-            snake: name.replace('-', "_").to_ascii_lowercase(),
+        let mut type_name: String = words.map(capital).collect();
+        if TAKEN.contains(&&*type_name) {
+            type_name.push_str("Plugin");
         }
+        Self { plain: name.to_owned(), type_name }
     }
 
     fn fill(&self, file: File) -> (PathBuf, Cow<'static, [u8]>) {
@@ -152,12 +210,12 @@ impl Names {
     }
 
     fn fill_text(&self, text: &str) -> String {
-        text.replace("@name@", &self.plain).replace("@Type@", &self.type_name).replace("@snake@", &self.snake)
+        text.replace("@name@", &self.plain).replace("@Type@", &self.type_name)
     }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CreateError> {
-    let failed = |source| CreateError::Io { path: path.to_owned(), source };
+    let failed = |error| CreateError::Io { path: path.to_owned(), error };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -170,7 +228,9 @@ mod tests {
 
     #[test]
     fn a_name_has_the_forms_that_code_wants() {
-        let names = Names::of("disk--full_2");
-        assert_eq!(names.fill_text("@name@ @Type@ @snake@"), "disk--full_2 DiskFull2 disk__full_2");
+        assert_eq!(Names::of("disk--full_2").fill_text("@name@ @Type@"), "disk--full_2 DiskFull2");
+        for (name, type_name) in [("alert", "AlertPlugin"), ("self", "SelfPlugin"), ("alerts", "Alerts")] {
+            assert_eq!(Names::of(name).type_name, type_name);
+        }
     }
 }

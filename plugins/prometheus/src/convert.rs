@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use watchkeeper_sdk::{Alert, Error, Severity, Status};
+use watchkeeper_sdk::{Alert, Error, Severity, Status, time};
 
-use crate::time;
 use crate::wire::{Object, Text, Webhook, WireAlert, WireStatus};
 
 /// The contract's limits in bytes. A title or description beyond its own is cut by the host, a label's value isn't.

@@ -18,7 +18,6 @@
 //! | times | `startsAt`; `endsAt` only once it is resolved |
 
 mod convert;
-mod time;
 mod wire;
 
 use serde::Deserialize;

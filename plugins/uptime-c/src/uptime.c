@@ -9,32 +9,16 @@ static wk_text *ignored;
 static size_t ignored_count;
 static int64_t critical_after;
 
-static wk_error *configure_ignored(const wk_json *list)
-{
-    ignored_count = 0;
-    if (!list)
-        return NULL;
-    if (list->kind != WK_LIST)
-        return wk_invalid_config(WK("ignore"), WK("must be a list of names"));
-    ignored = wk_alloc(list->count * sizeof(wk_text));
-    for (size_t i = 0; i < list->count; i++) {
-        wk_text name = wk_json_text(&list->items[i]);
-        if (!name.ptr)
-            return wk_invalid_config(wk_join(WK("ignore["), wk_number((int64_t)i), WK("]")), WK("must be a text"));
-        ignored[ignored_count++] = name;
-    }
-    return NULL;
-}
-
 wk_error *plugin_configure(const wk_json *config, wk_feed *feed)
 {
     feed->webhook_path = WK("/alerts/uptime");
     critical_after = 3;
+    ignored_count = 0;
     wk_error *error = wk_known_keys(config, WK("webhook_path"), WK("ignore"), WK("critical_after"));
     if (!error)
         error = wk_config_text(config, WK("webhook_path"), &feed->webhook_path);
     if (!error)
-        error = configure_ignored(wk_json_get(config, WK("ignore")));
+        error = wk_config_texts(config, WK("ignore"), &ignored, &ignored_count);
     if (!error)
         error = wk_config_whole(config, WK("critical_after"), 1, &critical_after);
     if (!error && !wk_begins(feed->webhook_path, WK("/")))
@@ -149,10 +133,10 @@ static void add(wk_alerts *alerts, const check *from)
 
 wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)
 {
-    wk_text problem;
-    const wk_json *body = wk_json_read(payload->body, &problem);
-    if (!body)
-        return wk_invalid_payload(wk_join(WK("not JSON: "), problem));
+    const wk_json *body;
+    wk_error *error = wk_payload_json(payload, &body);
+    if (error)
+        return error;
     const wk_json *checks = wk_json_get(body, WK("checks"));
     if (!checks || checks->kind != WK_LIST)
         return wk_invalid_payload(WK("checks: must be a list"));

@@ -2,13 +2,19 @@
 
 #include "bindings.h"
 
+/* What leaves must be UTF-8; of words for people, the part that is will do. */
+static wk_text what_is_valid(wk_text text)
+{
+    return (wk_text){ text.ptr, wk_valid_utf8(text) };
+}
+
 bool lower_error(const wk_error *error, watchkeeper_plugin_types_error_t *into)
 {
-    plugin_string_t reason = lower_text(error->reason);
+    plugin_string_t reason = lower_text(what_is_valid(error->reason));
     into->tag = (uint8_t)error->kind;
     switch (error->kind) {
     case INVALID_CONFIG:
-        into->val.invalid_config = (watchkeeper_plugin_types_config_error_t){ lower_option(error->key), reason };
+        into->val.invalid_config = (watchkeeper_plugin_types_config_error_t){ lower_option(what_is_valid(error->key)), reason };
         break;
     case INVALID_PAYLOAD:
         into->val.invalid_payload = reason;
@@ -30,7 +36,7 @@ bool lower_error(const wk_error *error, watchkeeper_plugin_types_error_t *into)
 
 void wk_log(wk_level level, wk_text line)
 {
-    plugin_string_t lowered = lower_text(line);
+    plugin_string_t lowered = lower_text(what_is_valid(line));
     watchkeeper_plugin_logging_log((uint8_t)level, &lowered);
 }
 
@@ -87,6 +93,8 @@ bool exports_watchkeeper_plugin_parser_parse(exports_watchkeeper_plugin_parser_p
     wk_payload lifted = lift_payload(payload);
     wk_alerts alerts = { 0 };
     wk_error *error = plugin_parse(&lifted, &alerts);
+    if (!error)
+        error = wk_check_alerts(&alerts);
     if (error)
         return lower_error(error, err);
     *ret = (exports_watchkeeper_plugin_parser_list_alert_t){ lower_alerts(alerts), alerts.count };
@@ -128,6 +136,8 @@ bool exports_watchkeeper_plugin_poller_fetch(plugin_string_t *maybe_cursor,
 {
     wk_batch batch = { 0 };
     wk_error *error = plugin_fetch(maybe_cursor ? lift_text(*maybe_cursor) : (wk_text){ 0 }, &batch);
+    if (!error)
+        error = wk_check_alerts(&batch.alerts);
     if (error)
         return lower_error(error, err);
     ret->alerts.ptr = lower_alerts(batch.alerts);

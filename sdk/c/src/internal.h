@@ -6,6 +6,10 @@
 
 /* `items` with room for one more. */
 void *wk_grow(void *items, size_t count, size_t *room, size_t size);
+/* How many bytes of it are UTF-8, from the first. */
+size_t wk_valid_utf8(wk_text text);
+/* NULL where the host can take them; else what is wrong, and where: the canonical ABI would end the call, and not say. */
+wk_error *wk_check_alerts(const wk_alerts *alerts);
 void wk_receive_at(char *at, size_t size);
 void wk_call_is_over(void);
 void wk_keep_all(void);

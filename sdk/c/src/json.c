@@ -166,6 +166,18 @@ static size_t character(const unsigned char *at, size_t left)
     return overlong || surrogate || too_high ? 0 : len;
 }
 
+size_t wk_valid_utf8(wk_text text)
+{
+    size_t at = 0;
+    while (at < text.len) {
+        size_t len = character((const unsigned char *)text.ptr + at, text.len - at);
+        if (len == 0)
+            break;
+        at += len;
+    }
+    return at;
+}
+
 /* Where the string that begins here ends: the place of its closing quote. */
 static bool find_end(reader *in, size_t *end, bool *escaped)
 {

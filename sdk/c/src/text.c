@@ -80,6 +80,32 @@ wk_text wk_value(const wk_pairs *pairs, wk_text key)
     return (wk_text){ 0 };
 }
 
+wk_error *wk_payload_text(const wk_payload *payload, wk_text *text)
+{
+    size_t valid = wk_valid_utf8(payload->body);
+    if (valid < payload->body.len)
+        return wk_invalid_payload(wk_join(WK("body is not UTF-8: byte "), wk_number((int64_t)valid)));
+    *text = payload->body;
+    return NULL;
+}
+
+static wk_error *read_json(wk_text bytes, const wk_json **json)
+{
+    wk_text problem;
+    *json = wk_json_read(bytes, &problem);
+    return *json ? NULL : wk_invalid_payload(wk_join(WK("not JSON: "), problem));
+}
+
+wk_error *wk_payload_json(const wk_payload *payload, const wk_json **json)
+{
+    return read_json(payload->body, json);
+}
+
+wk_error *wk_response_json(const wk_response *response, const wk_json **json)
+{
+    return read_json(response->body, json);
+}
+
 wk_alert *wk_add_alert(wk_alerts *alerts, wk_text id, wk_severity severity, wk_status status, wk_text title)
 {
     alerts->items = wk_grow(alerts->items, alerts->count, &alerts->room, sizeof(wk_alert));

@@ -4,6 +4,8 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	witTypes "go.bytecodealliance.org/pkg/wit/types"
 	"watchkeeper"
@@ -16,9 +18,32 @@ func Plugin[T any](export string) (T, watchkeeper_plugin_types.Error, bool) {
 	if ok {
 		return plugin, watchkeeper_plugin_types.Error{}, true
 	}
-	reason := fmt.Sprintf("plugin.yaml exports %s, and what is registered, a %T, has not the methods for it",
-		export, watchkeeper.Registered)
-	return plugin, watchkeeper_plugin_types.MakeErrorFailed(reason), false
+	return plugin, watchkeeper_plugin_types.MakeErrorFailed(missing(export)), false
+}
+
+// Must answers what Plugin does, where the contract has no place for an error.
+func Must[T any](export string) T {
+	plugin, ok := watchkeeper.Registered.(T)
+	if !ok {
+		panic(missing(export))
+	}
+	return plugin
+}
+
+func missing(export string) string {
+	return fmt.Sprintf("plugin.yaml exports %s, and what is registered, a %T, has not the methods for it: %s",
+		export, watchkeeper.Registered, methods[export])
+}
+
+// What each export wants, as an author writes it.
+var methods = map[string]string{
+	"source":         "Configure([]byte) (Feed, error)",
+	"parser":         "Parse(Payload) ([]Alert, error)",
+	"responder":      "Respond(Payload) (*Reply, error)",
+	"poller":         "Fetch(*string) (Batch, error)",
+	"health":         "Check() error",
+	"prompt-builder": "Score(Alert) uint32 and Build(Briefing) (Prompt, error)",
+	"playbook":       "Next(Briefing, []Outcome) (Step, error)",
 }
 
 func Option[T any](value *T) witTypes.Option[T] {
@@ -50,6 +75,32 @@ func LiftPairs(pairs []witTypes.Tuple2[string, string]) watchkeeper.Pairs {
 		lifted[i] = watchkeeper.Pair{Key: pair.F0, Value: pair.F1}
 	}
 	return lifted
+}
+
+// Check names what the host can't take; the canonical ABI would end the call, and not say what it was.
+func Check(alerts []watchkeeper.Alert) error {
+	for i, alert := range alerts {
+		if alert.Severity > watchkeeper.Critical {
+			return watchkeeper.Failed("the plugin made alerts[%d].Severity %d, which is none", i, alert.Severity)
+		}
+		if alert.Status > watchkeeper.Resolved {
+			return watchkeeper.Failed("the plugin made alerts[%d].Status %d, which is none", i, alert.Status)
+		}
+		texts := [3]struct{ name, text string }{{"ID", alert.ID}, {"Title", alert.Title}, {"Description", alert.Description}}
+		for _, text := range texts {
+			if !utf8.ValidString(text.text) {
+				return watchkeeper.Failed("the plugin made alerts[%d].%s no UTF-8: %q", i, text.name, text.text)
+			}
+		}
+		for _, pairs := range []watchkeeper.Pairs{alert.Labels, alert.Annotations} {
+			for _, pair := range pairs {
+				if !utf8.ValidString(pair.Key) || !utf8.ValidString(pair.Value) {
+					return watchkeeper.Failed("the plugin made %q: %q of alerts[%d] no UTF-8", pair.Key, pair.Value, i)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func LowerAlerts(alerts []watchkeeper.Alert) []watchkeeper_plugin_types.Alert {
@@ -96,25 +147,29 @@ func LiftPayload(payload watchkeeper_plugin_types.Payload) watchkeeper.Payload {
 func LowerError(err error) watchkeeper_plugin_types.Error {
 	var sorted *watchkeeper.Error
 	if !errors.As(err, &sorted) {
-		return watchkeeper_plugin_types.MakeErrorFailed(err.Error())
+		return watchkeeper_plugin_types.MakeErrorFailed(valid(err.Error()))
 	}
+	reason := valid(sorted.Reason)
 	switch sorted.Kind {
 	case watchkeeper.KindInvalidConfig:
-		lowered := watchkeeper_plugin_types.ConfigError{Reason: sorted.Reason}
+		lowered := watchkeeper_plugin_types.ConfigError{Reason: reason}
 		if sorted.Key != "" {
-			lowered.Key = witTypes.Some(sorted.Key)
+			lowered.Key = witTypes.Some(valid(sorted.Key))
 		}
 		return watchkeeper_plugin_types.MakeErrorInvalidConfig(lowered)
 	case watchkeeper.KindInvalidPayload:
-		return watchkeeper_plugin_types.MakeErrorInvalidPayload(sorted.Reason)
+		return watchkeeper_plugin_types.MakeErrorInvalidPayload(reason)
 	case watchkeeper.KindUnauthorized:
-		return watchkeeper_plugin_types.MakeErrorUnauthorized(sorted.Reason)
+		return watchkeeper_plugin_types.MakeErrorUnauthorized(reason)
 	case watchkeeper.KindUnavailable:
 		return watchkeeper_plugin_types.MakeErrorUnavailable(watchkeeper_plugin_types.UnavailableError{
-			Reason:     sorted.Reason,
+			Reason:     reason,
 			RetryAfter: Option(sorted.RetryAfterMS),
 		})
 	default:
-		return watchkeeper_plugin_types.MakeErrorFailed(sorted.Reason)
+		return watchkeeper_plugin_types.MakeErrorFailed(reason)
 	}
 }
+
+// What leaves must be UTF-8, words for people, too.
+func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }

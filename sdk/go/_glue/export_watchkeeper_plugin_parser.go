@@ -18,6 +18,9 @@ func Parse(payload watchkeeper_plugin_types.Payload) witTypes.Result[alerts, fai
 		return witTypes.Err[alerts, failed](missing)
 	}
 	parsed, err := plugin.Parse(convert.LiftPayload(payload))
+	if err == nil {
+		err = convert.Check(parsed)
+	}
 	if err != nil {
 		return witTypes.Err[alerts, failed](convert.LowerError(err))
 	}

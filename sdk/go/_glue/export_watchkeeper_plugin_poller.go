@@ -18,6 +18,9 @@ func Fetch(cursor witTypes.Option[string]) witTypes.Result[batch, failed] {
 		return witTypes.Err[batch, failed](missing)
 	}
 	fetched, err := plugin.Fetch(convert.Pointer(cursor))
+	if err == nil {
+		err = convert.Check(fetched.Alerts)
+	}
 	if err != nil {
 		return witTypes.Err[batch, failed](convert.LowerError(err))
 	}

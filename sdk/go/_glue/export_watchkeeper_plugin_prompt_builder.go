@@ -16,11 +16,7 @@ type (
 )
 
 func Score(alert watchkeeper_plugin_types.Alert) uint32 {
-	plugin, _, ok := convert.Plugin[watchkeeper.PromptBuilder]("prompt-builder")
-	if !ok {
-		return 0
-	}
-	return plugin.Score(convert.LiftAlert(alert))
+	return convert.Must[watchkeeper.PromptBuilder]("prompt-builder").Score(convert.LiftAlert(alert))
 }
 
 func Build(briefing watchkeeper_plugin_investigation.Briefing) witTypes.Result[prompt, failed] {

@@ -5,7 +5,7 @@ A plugin is a WebAssembly component. Its classes are any of those here (`Source`
 milliseconds; what each field may hold is written in the contract, `watchkeeper.wit`.
 """
 
-from . import http, log
+from . import http, log, time
 from .error import Error
 from .investigation import (
     Briefing,
@@ -57,4 +57,5 @@ __all__ = [
     "http",
     "log",
     "register",
+    "time",
 ]

@@ -2,8 +2,9 @@
 plugins don't."""
 
 import importlib
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from componentize_py_types import Err
@@ -11,9 +12,9 @@ from wit_world.imports import watchkeeper_plugin_types_0_1_0 as contract
 
 from . import http, log
 from .error import Error
-from .investigation import Briefing, Calls, Outcome, OutcomeStatus
+from .investigation import Briefing, Calls, Conclude, Outcome, OutcomeStatus, Prompt
 from .plugin import configure, instance, registered
-from .types import Alert, Feed, Payload, Severity, Status
+from .types import Alert, Batch, Feed, Payload, Reply, Severity, Status
 
 
 def component(declared: list[str], *, with_http: bool) -> dict[str, type]:
@@ -50,7 +51,7 @@ def _guarded(call: Callable[..., Any]) -> Callable[..., Any]:
             return call(*arguments)
         except Error as error:
             raise Err(_error(error)) from None
-        except Exception as mistake:
+        except BaseException as mistake:  # `sys.exit`, too: a plugin returns
             raise Err(contract.Error_Failed(_mistake(mistake))) from None
 
     return guarded
@@ -65,11 +66,25 @@ def _error(error: Error) -> Any:
     return kinds.get(error.kind, contract.Error_Failed)(error.reason)
 
 
-def _mistake(mistake: Exception) -> str:
-    """An error that nobody meant, with the place where it happened."""
-    places = traceback.extract_tb(mistake.__traceback__)[-2:]
-    where = ", in ".join(f"{place.name} ({place.filename}:{place.lineno})" for place in reversed(places))
-    return f"{type(mistake).__name__}: {mistake} (in {where})"
+def _mistake(mistake: BaseException) -> str:
+    """An error that nobody meant, with the plugin's own lines that led to it, the innermost first."""
+    places = traceback.extract_tb(mistake.__traceback__)
+    own = [place for place in places if "/watchkeeper_sdk/" not in place.filename] or places
+    where = ", in ".join(f"{place.name} ({_file(place.filename)}:{place.lineno})" for place in reversed(own[-3:]))
+    return f"{type(mistake).__name__}: {mistake}{_remedy(mistake)} (in {where})"
+
+
+def _remedy(mistake: BaseException) -> str:
+    if isinstance(mistake, MemoryError):
+        return "it needs more than its limit (limits.memory_mib)"
+    if isinstance(mistake, ImportError):
+        return "; import it at the top of the module: what isn't there while the component is built never is"
+    return ""
+
+
+def _file(path: str) -> str:
+    """As the author knows it: componentize-py numbers the folders that modules come from."""
+    return re.sub(r"^/[0-9]+/", "", path)
 
 
 def _exports(name: str) -> Any:
@@ -103,6 +118,7 @@ class _Responder:
         reply = instance(registered()["responder"]).respond(_payload(payload))
         if reply is None:
             return None
+        _is(reply, Reply, "the answer of `respond`")
         return _exports("responder").Reply(reply.status, list(reply.headers.items()), reply.body)
 
 
@@ -110,6 +126,7 @@ class _Poller:
     @_guarded
     def fetch(self, cursor: str | None) -> Any:
         batch = instance(registered()["poller"]).fetch(cursor)
+        _is(batch, Batch, "the answer of `fetch`")
         return _exports("poller").Batch(_alerts(batch.alerts), batch.cursor, batch.more)
 
 
@@ -121,12 +138,17 @@ class _Health:
 
 class _PromptBuilder:
     def score(self, alert: Any) -> int:
-        return registered()["prompt_builder"].score(_alert_of(alert))
+        score = registered()["prompt_builder"].score(_alert_of(alert))
+        if not isinstance(score, int) or score < 0:
+            raise TypeError(f"the plugin made the answer of `score` {score!r}; it must be a whole number from 0")
+        return min(score, 2**32 - 1)
 
     @_guarded
     def build(self, briefing: Any) -> Any:
         # Records are taken by their fields' names; only variants have to be of the contract's own classes.
-        return registered()["prompt_builder"].build(_briefing(briefing))
+        prompt = registered()["prompt_builder"].build(_briefing(briefing))
+        _is(prompt, Prompt, "the answer of `build`")
+        return prompt
 
 
 class _Playbook:
@@ -134,7 +156,10 @@ class _Playbook:
     def next(self, briefing: Any, outcomes: list[Any]) -> Any:
         playbook = _exports("playbook")
         step = registered()["playbook"].next(_briefing(briefing), [_outcome(outcome) for outcome in outcomes])
-        return playbook.Step_Calls(step.calls) if isinstance(step, Calls) else playbook.Step_Conclude(step.report)
+        if isinstance(step, Calls):
+            return playbook.Step_Calls(step.calls)
+        _is(step, Conclude, "the answer of `next`, where it is no Calls,")
+        return playbook.Step_Conclude(step.report)
 
 
 _EXPORTS = {
@@ -152,16 +177,29 @@ def _payload(payload: Any) -> Payload:
     return Payload(payload.body, payload.content_type, payload.attributes)
 
 
+def _is(value: Any, type_: type, what: str) -> None:
+    if not isinstance(value, type_):
+        article = "an" if type_.__name__[0] in "AEIOU" else "a"
+        raise Error.failed(f"the plugin made {what} a {type(value).__name__}; it must be {article} {type_.__name__}")
+
+
 def _alerts(alerts: list[Alert]) -> list[Any]:
+    if not isinstance(alerts, Iterable):
+        raise Error.failed(f"the plugin made the alerts a {type(alerts).__name__}; it must be a list")
     return [_alert(alert, at) for at, alert in enumerate(alerts)]
 
 
 def _alert(alert: Alert, at: int) -> Any:
     """A value of another type than the contract's would end the instance; here it is an error that names the field."""
+    _is(alert, Alert, f"alerts[{at}]")
+    _is(alert.severity, Severity, f"alerts[{at}].severity")
+    _is(alert.status, Status, f"alerts[{at}].status")
     for name in ("id", "title", "description"):
         _text(getattr(alert, name), f"alerts[{at}].{name}")
     for name in ("labels", "annotations"):
+        _is(getattr(alert, name), dict, f"alerts[{at}].{name}")
         for key, value in getattr(alert, name).items():
+            _text(key, f"a key of alerts[{at}].{name}")
             _text(value, f"alerts[{at}].{name}.{key}")
     for name in ("starts_at", "ends_at"):
         _time(getattr(alert, name), f"alerts[{at}].{name}")
@@ -181,6 +219,10 @@ def _alert(alert: Alert, at: int) -> Any:
 def _text(value: Any, what: str) -> None:
     if not isinstance(value, str):
         raise Error.failed(f"the plugin made {what} a {type(value).__name__}; it must be a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Error.failed(f"the plugin made {what} half of a character (a lone surrogate)") from None
 
 
 def _time(value: Any, what: str) -> None:

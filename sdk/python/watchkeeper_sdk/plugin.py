@@ -133,7 +133,10 @@ _configured: list[Any] = []
 
 def configure(source: type[Source], config_json: str) -> Feed:
     """What the exported `configure` does."""
-    plugin, feed = source.configure(read(getattr(source, "Config", None), config_json))
+    configured = source.configure(read(getattr(source, "Config", None), config_json))
+    if not (isinstance(configured, tuple) and len(configured) == 2 and isinstance(configured[1], Feed)):
+        raise Error.failed(f"`configure` answered {configured!r}; it must be the plugin and its Feed")
+    plugin, feed = configured
     _configured[:] = [plugin]
     return feed
 

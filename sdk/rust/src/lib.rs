@@ -56,6 +56,7 @@ mod bindings;
 mod config;
 pub mod diagnosis;
 pub mod http;
+pub mod json;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod log;
@@ -63,6 +64,7 @@ mod plugin;
 mod register;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod time;
 mod types;
 
 pub use bindings::nouns::watchkeeper::plugin::investigation::{

@@ -62,6 +62,14 @@ impl Payload {
         })
     }
 
+    /// The body as JSON: a `serde_json::Value`, or a type of your own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPayload`] that begins with `not JSON`, or with the place of what isn't of the type.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        crate::json::read(&self.body)
+    }
+
     /// The value of an attribute: an HTTP header (names are in lower case) or a message's metadata.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         value_of(&self.attributes, name)
@@ -103,6 +111,11 @@ impl Error {
     /// The sender mends what it sends. Say where and what: `alerts[2].labels: alertname is missing`.
     pub fn invalid_payload(reason: impl Into<String>) -> Self {
         Error::InvalidPayload(reason.into())
+    }
+
+    /// Somebody's credentials are wrong: answered 401 to a sender; a poll stops until its source's file changes.
+    pub fn unauthorized(reason: impl Into<String>) -> Self {
+        Error::Unauthorized(reason.into())
     }
 
     /// Something else is down for now; `retry_after` is in milliseconds.

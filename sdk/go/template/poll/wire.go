@@ -1,6 +1,10 @@
 package plugin
 
-import "watchkeeper"
+import (
+	"fmt"
+
+	"watchkeeper"
+)
 
 // readBatch reads what the other side answers. Each mistake is named with its place. Without a next the cursor stays as it was
 // before.
@@ -8,7 +12,7 @@ func readBatch(body []byte, before *string) (watchkeeper.Batch, error) {
 	batch := watchkeeper.Batch{Cursor: before}
 	page, err := watchkeeper.ReadJSON(body)
 	if err != nil {
-		return batch, watchkeeper.InvalidPayload("not JSON: %v", err)
+		return batch, err
 	}
 	list, ok := watchkeeper.Get(page, "alerts").([]any)
 	if !ok {
@@ -59,5 +63,9 @@ func readAlert(index int, item any) (watchkeeper.Alert, error) {
 	if host, ok := watchkeeper.Get(item, "host").(string); ok {
 		alert.Labels = watchkeeper.Pairs{{Key: "host", Value: host}}
 	}
-	return alert, nil
+	var err error
+	if since, ok := watchkeeper.Get(item, "since").(string); ok {
+		alert.StartsAt, err = watchkeeper.ReadTime(since, fmt.Sprintf("alerts[%d].since", index))
+	}
+	return alert, err
 }

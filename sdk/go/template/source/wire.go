@@ -1,14 +1,18 @@
 package plugin
 
-import "watchkeeper"
+import (
+	"fmt"
+
+	"watchkeeper"
+)
 
 // readAlerts reads what senders send, {"alerts": [{"id": "…", "title": "…"}]}. Each mistake is named with its place.
-func readAlerts(body []byte) ([]watchkeeper.Alert, error) {
-	payload, err := watchkeeper.ReadJSON(body)
+func readAlerts(payload watchkeeper.Payload) ([]watchkeeper.Alert, error) {
+	body, err := payload.JSON()
 	if err != nil {
-		return nil, watchkeeper.InvalidPayload("not JSON: %v", err)
+		return nil, err
 	}
-	list, ok := watchkeeper.Get(payload, "alerts").([]any)
+	list, ok := watchkeeper.Get(body, "alerts").([]any)
 	if !ok {
 		return nil, watchkeeper.InvalidPayload("alerts: must be a list")
 	}
@@ -49,5 +53,9 @@ func readAlert(index int, item any) (watchkeeper.Alert, error) {
 	if host, ok := watchkeeper.Get(item, "host").(string); ok {
 		alert.Labels = watchkeeper.Pairs{{Key: "host", Value: host}}
 	}
-	return alert, nil
+	var err error
+	if since, ok := watchkeeper.Get(item, "since").(string); ok {
+		alert.StartsAt, err = watchkeeper.ReadTime(since, fmt.Sprintf("alerts[%d].since", index))
+	}
+	return alert, err
 }

@@ -1,6 +1,6 @@
 // Alerts that come as `{"alerts": [{"id": "…", "title": "…"}]}`, over whatever transport a source names.
 
-import { Alert, PluginError, log, register } from "watchkeeper-sdk";
+import { Alert, PluginError, log, register, time } from "watchkeeper-sdk";
 
 export class @Type@ {
     parse(payload) {
@@ -27,7 +27,9 @@ function alert(given, at) {
     }
     const status = given?.resolved === true ? "resolved" : "firing";
     const labels = typeof given?.host === "string" ? { host: given.host } : {};
-    return new Alert(text("id"), severity, status, text("title"), { labels });
+    const [id, title] = [text("id"), text("title")];
+    const startsAt = typeof given?.since === "string" ? time.read(given.since, `${at}.since`) : null;
+    return new Alert(id, severity, status, title, { labels, startsAt });
 }
 
 register({ parser: @Type@ });

@@ -1,6 +1,6 @@
 // Alerts that come as `{"alerts": [{"id": "…", "title": "…"}]}`.
 
-import { Alert, Feed, PluginError, config, log, register } from "watchkeeper-sdk";
+import { Alert, Feed, PluginError, config, log, register, time } from "watchkeeper-sdk";
 
 export class @Type@ {
     /** The keys of a source's file. A key that isn't here is refused by name. */
@@ -39,7 +39,9 @@ function alert(given, at) {
     }
     const status = given?.resolved === true ? "resolved" : "firing";
     const labels = typeof given?.host === "string" ? { host: given.host } : {};
-    return new Alert(text("id"), severity, status, text("title"), { labels });
+    const [id, title] = [text("id"), text("title")];
+    const startsAt = typeof given?.since === "string" ? time.read(given.since, `${at}.since`) : null;
+    return new Alert(id, severity, status, title, { labels, startsAt });
 }
 
 register({ source: @Type@, parser: @Type@ });

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from watchkeeper_sdk import Alert, Error, Parser, Payload, Severity, Status, log, register
+from watchkeeper_sdk import Alert, Error, Parser, Payload, Severity, Status, log, register, time
 
 
 class @Type@(Parser):
@@ -24,12 +24,16 @@ def read(given: Any, at: str) -> Alert:
             raise Error.invalid_payload(f"{at}.{key}: must be a text")
         return given[key]
 
-    severity = given.get("severity") or "warning"
+    severity = given.get("severity")
+    severity = "warning" if severity is None else severity
     if severity not in ("info", "warning", "critical"):
         raise Error.invalid_payload(f"{at}.severity: must be info, warning or critical")
     status = Status.RESOLVED if given.get("resolved") is True else Status.FIRING
     labels = {"host": given["host"]} if isinstance(given.get("host"), str) else {}
-    return Alert(text("id"), Severity[severity.upper()], status, text("title"), labels=labels)
+    alert = Alert(text("id"), Severity[severity.upper()], status, text("title"), labels=labels)
+    if isinstance(given.get("since"), str):
+        alert.starts_at = time.read(given["since"], f"{at}.since")
+    return alert
 
 
 register(parser=@Type@)

@@ -4,7 +4,7 @@ and `next` is the cursor from then on."""
 from dataclasses import dataclass
 from typing import Any
 
-from watchkeeper_sdk import Alert, Batch, Error, Feed, Health, Poller, Severity, Source, Status, http, register
+from watchkeeper_sdk import Alert, Batch, Error, Feed, Health, Poller, Severity, Source, Status, http, register, time
 
 
 @dataclass
@@ -69,12 +69,16 @@ def read(given: Any, at: str) -> Alert:
             raise Error.invalid_payload(f"{at}.{key}: must be a text")
         return given[key]
 
-    severity = given.get("severity") or "warning"
+    severity = given.get("severity")
+    severity = "warning" if severity is None else severity
     if severity not in ("info", "warning", "critical"):
         raise Error.invalid_payload(f"{at}.severity: must be info, warning or critical")
     status = Status.RESOLVED if given.get("resolved") is True else Status.FIRING
     labels = {"host": given["host"]} if isinstance(given.get("host"), str) else {}
-    return Alert(text("id"), Severity[severity.upper()], status, text("title"), labels=labels)
+    alert = Alert(text("id"), Severity[severity.upper()], status, text("title"), labels=labels)
+    if isinstance(given.get("since"), str):
+        alert.starts_at = time.read(given["since"], f"{at}.since")
+    return alert
 
 
 register(source=@Type@, poller=@Type@, health=@Type@)

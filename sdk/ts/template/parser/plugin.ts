@@ -1,6 +1,6 @@
 // Alerts that come as `{"alerts": [{"id": "…", "title": "…"}]}`, over whatever transport a source names.
 
-import { Alert, type Payload, PluginError, log, register } from "watchkeeper-sdk";
+import { Alert, type Payload, PluginError, log, register, time } from "watchkeeper-sdk";
 
 export class @Type@ {
     parse(payload: Payload): Alert[] {
@@ -27,7 +27,9 @@ function alert(given: any, at: string): Alert {
     }
     const status = given?.resolved === true ? "resolved" : "firing";
     const labels: Record<string, string> = typeof given?.host === "string" ? { host: given.host } : {};
-    return new Alert(text("id"), severity, status, text("title"), { labels });
+    const [id, title] = [text("id"), text("title")];
+    const startsAt = typeof given?.since === "string" ? time.read(given.since, `${at}.since`) : null;
+    return new Alert(id, severity, status, title, { labels, startsAt });
 }
 
 register({ parser: @Type@ });

@@ -1,7 +1,7 @@
 // Alerts that are fetched: `GET url?after=cursor` answers `{"alerts": [{"id": "…", "title": "…"}], "next": "…", "more": false}`,
 // and `next` is the cursor from then on.
 
-import { Alert, type Batch, Feed, PluginError, config, http, register } from "watchkeeper-sdk";
+import { Alert, type Batch, Feed, PluginError, config, http, register, time } from "watchkeeper-sdk";
 
 export class @Type@ {
     /** The keys of a source's file. A key that isn't here is refused by name. */
@@ -75,7 +75,9 @@ function alert(given: any, at: string): Alert {
     }
     const status = given?.resolved === true ? "resolved" : "firing";
     const labels: Record<string, string> = typeof given?.host === "string" ? { host: given.host } : {};
-    return new Alert(text("id"), severity, status, text("title"), { labels });
+    const [id, title] = [text("id"), text("title")];
+    const startsAt = typeof given?.since === "string" ? time.read(given.since, `${at}.since`) : null;
+    return new Alert(id, severity, status, title, { labels, startsAt });
 }
 
 register({ source: @Type@, poller: @Type@, health: @Type@ });

@@ -25,6 +25,7 @@ static wk_error *read_alert(const wk_json *alert, size_t index, wk_alerts *alert
     wk_text id = wk_json_text(wk_json_get(alert, WK("id")));
     wk_text title = wk_json_text(wk_json_get(alert, WK("title")));
     wk_text host = wk_json_text(wk_json_get(alert, WK("host")));
+    wk_text since = wk_json_text(wk_json_get(alert, WK("since")));
     const wk_json *resolved = wk_json_get(alert, WK("resolved"));
     wk_severity level;
     wk_error *error = severity(alert, index, &level);
@@ -38,20 +39,21 @@ static wk_error *read_alert(const wk_json *alert, size_t index, wk_alerts *alert
     wk_alert *added = wk_add_alert(alerts, id, level, status, title);
     if (host.ptr)
         wk_add(&added->labels, WK("host"), host);
-    return NULL;
+    wk_text place = wk_join(WK("alerts["), wk_number((int64_t)index), WK("].since"));
+    return since.ptr ? wk_read_time(since, place, &added->starts_at) : NULL;
 }
 
-wk_error *wire_alerts(wk_text body, wk_alerts *alerts)
+wk_error *wire_alerts(const wk_payload *payload, wk_alerts *alerts)
 {
-    wk_text problem;
-    const wk_json *payload = wk_json_read(body, &problem);
-    if (!payload)
-        return wk_invalid_payload(wk_join(WK("not JSON: "), problem));
-    const wk_json *list = wk_json_get(payload, WK("alerts"));
+    const wk_json *body;
+    wk_error *error = wk_payload_json(payload, &body);
+    if (error)
+        return error;
+    const wk_json *list = wk_json_get(body, WK("alerts"));
     if (!list || list->kind != WK_LIST)
         return wk_invalid_payload(WK("alerts: must be a list"));
     for (size_t i = 0; i < list->count; i++) {
-        wk_error *error = read_alert(&list->items[i], i, alerts);
+        error = read_alert(&list->items[i], i, alerts);
         if (error)
             return error;
     }

@@ -5,6 +5,6 @@
 #include <watchkeeper.h>
 
 /* Reads a payload's alerts; each mistake is named with its place. */
-wk_error *wire_alerts(wk_text body, wk_alerts *alerts);
+wk_error *wire_alerts(const wk_payload *payload, wk_alerts *alerts);
 
 #endif

@@ -5,6 +5,6 @@
 #include <watchkeeper.h>
 
 /* Without a `next` the cursor stays as it is. */
-wk_error *wire_batch(wk_text body, wk_batch *batch);
+wk_error *wire_batch(const wk_response *response, wk_batch *batch);
 
 #endif

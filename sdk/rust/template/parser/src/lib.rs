@@ -9,7 +9,7 @@ pub struct @Type@;
 
 impl Parser for @Type@ {
     fn parse(&self, payload: Payload) -> Result<Vec<Alert>, Error> {
-        let alerts = wire::alerts(payload.text()?)?;
+        let alerts = wire::alerts(&payload)?;
         log::info!("{} alerts", alerts.len());
         Ok(alerts)
     }

@@ -1,12 +1,11 @@
 //! What the other side answers, and how each alert is read. Each mistake is named with its place.
 
 use serde_json::Value;
-use watchkeeper_sdk::{Alert, Batch, Error, Severity, Status};
+use watchkeeper_sdk::{Alert, Batch, Error, Severity, Status, json, time};
 
 /// Without a `next` the cursor stays as it was before.
 pub(crate) fn batch(body: &[u8], before: Option<String>) -> Result<Batch, Error> {
-    let page: Value =
-        serde_json::from_slice(body).map_err(|error| Error::invalid_payload(format!("not JSON: {error}")))?;
+    let page: Value = json::read(body)?;
     let alerts = page["alerts"].as_array();
     let alerts = alerts.ok_or_else(|| Error::invalid_payload("alerts: must be a list"))?;
     let alerts = alerts.iter().enumerate().map(|(index, alert)| read(index, alert)).collect::<Result<_, _>>()?;
@@ -32,6 +31,9 @@ fn read(index: usize, alert: &Value) -> Result<Alert, Error> {
     let mut read = Alert::new(text("id")?, severity, status, text("title")?);
     if let Some(host) = alert["host"].as_str() {
         read.labels.push(("host".to_owned(), host.to_owned()));
+    }
+    if let Some(since) = alert["since"].as_str() {
+        read.starts_at = time::read(since, &format!("alerts[{index}].since"))?;
     }
     Ok(read)
 }

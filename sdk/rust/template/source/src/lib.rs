@@ -31,7 +31,7 @@ impl Source for @Type@ {
 
 impl Parser for @Type@ {
     fn parse(&self, payload: Payload) -> Result<Vec<Alert>, Error> {
-        let alerts = wire::alerts(payload.text()?)?;
+        let alerts = wire::alerts(&payload)?;
         log::info!("{} alerts", alerts.len());
         Ok(alerts)
     }

@@ -1,12 +1,11 @@
 //! What senders send, and how each alert is read. Each mistake is named with its place.
 
 use serde_json::Value;
-use watchkeeper_sdk::{Alert, Error, Severity, Status};
+use watchkeeper_sdk::{Alert, Error, Payload, Severity, Status, time};
 
-pub(crate) fn alerts(body: &str) -> Result<Vec<Alert>, Error> {
-    let payload: Value =
-        serde_json::from_str(body).map_err(|error| Error::invalid_payload(format!("not JSON: {error}")))?;
-    let alerts = payload["alerts"].as_array();
+pub(crate) fn alerts(payload: &Payload) -> Result<Vec<Alert>, Error> {
+    let body: Value = payload.json()?;
+    let alerts = body["alerts"].as_array();
     let alerts = alerts.ok_or_else(|| Error::invalid_payload("alerts: must be a list"))?;
     alerts.iter().enumerate().map(|(index, alert)| read(index, alert)).collect()
 }
@@ -25,6 +24,9 @@ fn read(index: usize, alert: &Value) -> Result<Alert, Error> {
     let mut read = Alert::new(text("id")?, severity, status, text("title")?);
     if let Some(host) = alert["host"].as_str() {
         read.labels.push(("host".to_owned(), host.to_owned()));
+    }
+    if let Some(since) = alert["since"].as_str() {
+        read.starts_at = time::read(since, &format!("alerts[{index}].since"))?;
     }
     Ok(read)
 }

@@ -28,7 +28,7 @@ func (*plugin) Configure(text []byte) (watchkeeper.Feed, error) {
 }
 
 func (*plugin) Parse(payload watchkeeper.Payload) ([]watchkeeper.Alert, error) {
-	alerts, err := readAlerts(payload.Body)
+	alerts, err := readAlerts(payload)
 	watchkeeper.Log(watchkeeper.LevelInfo, "%d alerts", len(alerts))
 	return alerts, err
 }

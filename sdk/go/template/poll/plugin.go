@@ -17,7 +17,7 @@ type config struct {
 	// In seconds.
 	PollInterval uint32 `json:"poll_interval"`
 	// Its host goes into asks of plugin.yaml, for the operator to grant.
-	URL string `json:"url"`
+	URL string `json:"url,required"`
 	// ${NAME} in the file is a placeholder here, which the host replaces in the request's header.
 	Token string `json:"token"`
 }

@@ -1,7 +1,22 @@
-//! RFC 3339 times, as Go writes them (nanoseconds and offsets included), to Unix milliseconds.
+//! RFC 3339 times, as Go writes them (nanoseconds and offsets included), to Unix milliseconds. What time it is says
+//! `std::time::SystemTime`.
 
-/// `None` for Go's zero time, `0001-01-01T00:00:00Z`, by which it says "never".
-pub(crate) fn parse(text: &str) -> Result<Option<u64>, &'static str> {
+use crate::Error;
+
+/// For [`crate::Alert::starts_at`]; `place` names it in the error: `alerts[3].since: not an RFC 3339 time`. `None` for Go's zero
+/// time, `0001-01-01T00:00:00Z`, by which it says "never".
+///
+/// # Errors
+/// [`Error::InvalidPayload`] where it is no time, or one before 1970.
+pub fn read(text: &str, place: &str) -> Result<Option<u64>, Error> {
+    parse(text).map_err(|wrong| Error::invalid_payload(format!("{place}: {wrong}")))
+}
+
+/// As [`read`], with what is wrong in words.
+///
+/// # Errors
+/// Where it is no time, or one before 1970.
+pub fn parse(text: &str) -> Result<Option<u64>, &'static str> {
     const NO_TIME: &str = "not an RFC 3339 time";
     let millis = millis(text.as_bytes()).ok_or(NO_TIME)?;
     match u64::try_from(millis) {

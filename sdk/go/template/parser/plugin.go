@@ -8,7 +8,7 @@ type plugin struct{}
 func init() { watchkeeper.Register(&plugin{}) }
 
 func (*plugin) Parse(payload watchkeeper.Payload) ([]watchkeeper.Alert, error) {
-	alerts, err := readAlerts(payload.Body)
+	alerts, err := readAlerts(payload)
 	watchkeeper.Log(watchkeeper.LevelInfo, "%d alerts", len(alerts))
 	return alerts, err
 }

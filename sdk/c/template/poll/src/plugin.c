@@ -13,6 +13,8 @@ wk_error *plugin_configure(const wk_json *config, wk_feed *feed)
     int64_t seconds = 60;
     wk_error *error = wk_known_keys(config, WK("poll_interval"), WK("url"), WK("token"));
     if (!error)
+        error = wk_required_keys(config, WK("url"));
+    if (!error)
         error = wk_config_whole(config, WK("poll_interval"), 1, &seconds);
     /* Its host goes into `asks` of plugin.yaml, for the operator to grant. */
     if (!error)
@@ -44,7 +46,7 @@ wk_error *plugin_fetch(wk_text cursor, wk_batch *batch)
     wk_response response = { 0 };
     wk_error *error = ask(cursor, &response);
     batch->cursor = cursor;
-    return error ? error : wire_batch(response.body, batch);
+    return error ? error : wire_batch(&response, batch);
 }
 
 /* Whether the other side can be reached and takes the credentials. */
