@@ -24,8 +24,8 @@ pub enum BuildError {
     Missing { program: &'static str, purpose: &'static str, install: &'static str },
     #[error("{program} failed ({status}):\n{said}")]
     Failed { program: String, status: String, said: String },
-    #[error("{doing}: {source}")]
-    Io { doing: String, source: io::Error },
+    #[error("{doing}: {error}")]
+    Io { doing: String, error: io::Error },
     /// The tools are content, and what they made is still no plugin.
     #[error("{0}")]
     Component(String),
@@ -35,7 +35,7 @@ impl BuildError {
     /// `map_err(BuildError::io("DIR: can't be made"))`
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
-        move |source| BuildError::Io { doing, source }
+        move |error| BuildError::Io { doing, error }
     }
 }
 

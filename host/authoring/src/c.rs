@@ -41,8 +41,21 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .arg("-o")
         .arg(&module)
         .current_dir(&project.dir);
-    tools::run(&mut zig)?;
+    tools::run(&mut zig).map_err(with_remedy)?;
     component::from_module(&module, out)
+}
+
+/// The linker knows that a function isn't there, and not who wants it.
+fn with_remedy(error: BuildError) -> BuildError {
+    match error {
+        BuildError::Failed { program, status, mut said } if said.contains("undefined symbol: plugin_") => {
+            said.push_str(
+                "\nplugin.yaml exports what has no such function: define it as watchkeeper.h says, or take the export out",
+            );
+            BuildError::Failed { program, status, said }
+        }
+        other => other,
+    }
 }
 
 /// `plugin.h`, `plugin.c` and the object file with the component's type, for what the project exports.

@@ -33,9 +33,26 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
         // Whatever else is needed is here: no other toolchain, no proxy, no workspace of the author's.
         .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", "-mod=mod"), ("GOWORK", "off")]);
-    tools::run(&mut go)?;
+    tools::run(&mut go).map_err(|error| from_project(error, project, &folder))?;
     embed(&wit, world, &module)?;
     component::from_module(&module, out)
+}
+
+/// Go names files from the folder that it is run in; authors look for them from the project's.
+fn from_project(error: BuildError, project: &Project, folder: &Path) -> BuildError {
+    let up = folder.strip_prefix(&project.dir).map_or(0, |inside| inside.components().count());
+    match error {
+        BuildError::Failed { program, status, said } if up > 0 => {
+            let mut said = said.replace(&"../".repeat(up), "");
+            if said.contains("GOPROXY=off") {
+                said.push_str(
+                    "\na plugin's build fetches nothing: copy into the project what it needs beyond the standard library",
+                );
+            }
+            BuildError::Failed { program, status, said }
+        }
+        other => other,
+    }
 }
 
 /// The module that is compiled: generated bindings, the SDK's glue to them, and the project.

@@ -1,7 +1,10 @@
 //! JavaScript and TypeScript: esbuild makes one module of the plugin, the SDK and what they import; componentize-qjs puts it
 //! into QuickJS, as it is after its top level has run.
 
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Map, Value};
 
 use crate::build::BuildError;
 use crate::component::write_world;
@@ -74,13 +77,91 @@ fn bundle(project: &Project, mut esbuild: std::process::Command) -> Result<std::
             "--target=es2023",
             "--platform=neutral",
             "--main-fields=module,main",
+            "--sourcemap=external",
         ])
         .args(["--external:watchkeeper:*", &format!("--external:{STAND_IN}:*"), "--log-level=warning"])
         .arg(format!("--alias:watchkeeper-sdk={}", sdk.join("index.js").display()))
         .arg(format!("--outfile={}", module.display()))
         .current_dir(&project.dir);
-    tools::run(&mut esbuild)?;
+    tools::run(&mut esbuild).map_err(without_node)?;
+    with_lines(project, &module)
+        .map_err(BuildError::io(format!("{}: can't be completed", module.display())))?;
     Ok(module)
+}
+
+/// esbuild advises to bundle for Node, which isn't there when the plugin runs.
+fn without_node(error: BuildError) -> BuildError {
+    match error {
+        BuildError::Failed { program, status, mut said } if said.contains("--platform=node") => {
+            said.push_str("\nA plugin runs in QuickJS, where nothing of Node's is: do without, or take another package.");
+            BuildError::Failed { program, status, said }
+        }
+        other => other,
+    }
+}
+
+/// Tells the module which line of the project each of its own is of, so that the SDK can say where an error was thrown.
+fn with_lines(project: &Project, module: &Path) -> io::Result<()> {
+    let map = std::fs::read(module.with_extension("js.map"))?;
+    let lines = Value::from(lines(project, &serde_json::from_slice(&map)?));
+    let mut file = std::fs::OpenOptions::new().append(true).open(module)?;
+    // Behind all else, where it moves no line.
+    writeln!(file, "globalThis.watchkeeperLines = {lines};")
+}
+
+/// `plugin.js:7` by the line of the bundle, of the project's own files.
+fn lines(project: &Project, map: &Value) -> Map<String, Value> {
+    let sources = map["sources"].as_array().into_iter().flatten();
+    let sources: Vec<Option<String>> =
+        sources.map(|source| own_file(project, source.as_str().unwrap_or_default())).collect();
+    let mut lines = Map::new();
+    // Each number is the difference to the one before, over the whole of it.
+    let (mut source, mut line) = (0, 0);
+    for (at, segments) in map["mappings"].as_str().unwrap_or_default().split(';').enumerate() {
+        let mut first = true;
+        for segment in segments.split(',').map(numbers).filter(|numbers| numbers.len() >= 4) {
+            (source, line) = (source + segment[1], line + segment[2]);
+            let file = usize::try_from(source).ok().and_then(|source| sources.get(source)?.as_ref());
+            if let Some(file) = file.filter(|_| first) {
+                lines.insert((at + 1).to_string(), format!("{file}:{}", line + 1).into());
+            }
+            first = false;
+        }
+    }
+    lines
+}
+
+/// From the project's folder; none of what others wrote.
+fn own_file(project: &Project, source: &str) -> Option<String> {
+    let mut path = PathBuf::new();
+    for part in project.scratch().join(source).components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    let others = [project.sdk.clone(), project.dir.join("target"), project.dir.join("node_modules")];
+    let own =
+        path.strip_prefix(&project.dir).ok().filter(|_| !others.iter().any(|other| path.starts_with(other)));
+    own.map(|own| own.display().to_string())
+}
+
+/// Of a source map's segment: base 64, five bits a digit, the least first, the sign the very least.
+fn numbers(segment: &str) -> Vec<i64> {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut numbers, mut value, mut shift) = (Vec::new(), 0_i64, 0);
+    for digit in segment.chars().map_while(|digit| DIGITS.find(digit)) {
+        value |= (digit as i64 & 31) << shift;
+        if digit & 32 == 0 {
+            numbers.push(if value & 1 == 1 { -(value >> 1) } else { value >> 1 });
+            (value, shift) = (0, 0);
+        } else {
+            shift = (shift + 5).min(55);
+        }
+    }
+    numbers
 }
 
 /// The module that the component is: the plugin registers itself, and the SDK makes the exports.
@@ -138,6 +219,27 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_the_bundle_are_those_of_the_projects_files() {
+        let project = Project {
+            dir: "/p".into(),
+            name: "mine".into(),
+            lang: Lang::Js,
+            exports: Vec::new(),
+            sdk: "/p/sdk".into(),
+            wit: "/p/wit".into(),
+            asks: None,
+        };
+        // Two lines of the SDK's, an empty one, then lines 3 and 20 of the plugin.
+        let map = serde_json::json!({
+            "sources": ["../../sdk/log.js", "../../plugin.js", "../../node_modules/x/index.js"],
+            "mappings": "AAAA;AACA;;ACCA,SAAS;AAiBT;ACAA"
+        });
+        let lines = Value::from(lines(&project, &map));
+        assert_eq!(lines, serde_json::json!({ "4": "plugin.js:3", "5": "plugin.js:20" }));
+        assert_eq!(numbers("iBD2H"), [17, -1, 123]);
+    }
 
     #[test]
     fn wasi_is_put_back_where_it_stood_and_nothing_moves() {

@@ -33,7 +33,7 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
     let entry = project.scratch().join(format!("{ENTRY}.py"));
     std::fs::write(&entry, entry_module(project))
         .map_err(BuildError::io(format!("{}: can't be written", entry.display())))?;
-    tools::run(&mut command(componentize, project, &wit, world, out)).map_err(without_backtrace)?;
+    tools::run(&mut command(componentize, project, &wit, world, out)).map_err(of_the_plugin)?;
     Ok(())
 }
 
@@ -63,13 +63,39 @@ fn entry_module(project: &Project) -> String {
     )
 }
 
-/// componentize-py shows its own stack after an error; what a plugin's author can mend is before it.
-fn without_backtrace(error: BuildError) -> BuildError {
+/// componentize-py shows its own stack around an error, and numbers the folders that modules come from; what a plugin's author
+/// can mend is in between.
+fn of_the_plugin(error: BuildError) -> BuildError {
     match error {
         BuildError::Failed { program, status, said } => {
-            let said = said.split("Stack backtrace:").next().unwrap_or_default().trim_end().to_owned();
-            BuildError::Failed { program, status, said }
+            BuildError::Failed { program, status, said: mendable(&said) }
         }
         other => other,
+    }
+}
+
+fn mendable(said: &str) -> String {
+    let said = said.split("Stack backtrace:").next().unwrap_or_default();
+    let said = said.split("\n\nCaused by:").next().unwrap_or_default();
+    let said = said.split_once("AssertionError: ").map_or(said, |(_, said)| said);
+    said.replace("\"/0/", "\"").replace("\"/1/", "\"").replace("\"/2/", "\"sdk/").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_author_can_mend_is_left() {
+        let said = "Traceback (most recent call last):\n  File \"/x/bin/componentize-py\", line 8, in <module>\n    \
+                    sys.exit(script())\nAssertionError: Traceback (most recent call last):\n  File \
+                    \"/1/plugin.py\", line 26\n    document = payload.json(\nSyntaxError: '(' was never closed\n\n\n\
+                    Caused by:\n    SyntaxError: '(' was never closed (plugin.py, line 26)\n\nStack backtrace:\n   0: x\n";
+        assert_eq!(
+            mendable(said),
+            "Traceback (most recent call last):\n  File \"plugin.py\", line 26\n    document = \
+             payload.json(\nSyntaxError: '(' was never closed"
+        );
+        assert_eq!(mendable("no such option\n"), "no such option");
     }
 }

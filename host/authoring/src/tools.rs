@@ -72,7 +72,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>, BuildError> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| BuildError::Io { doing: format!("{name}: can't be started"), source })?;
+        .map_err(|error| BuildError::Io { doing: format!("{name}: can't be started"), error })?;
     if output.status.success() {
         return Ok(output.stdout);
     }
