@@ -367,7 +367,7 @@ impl Run<'_> {
 }
 
 /// What a brain answers is held to the contract, whoever the brain is.
-fn check(step: Step, outcomes: usize) -> Result<Step, BrainError> {
+pub fn check(step: Step, outcomes: usize) -> Result<Step, BrainError> {
     let wrong = |what: String| Err(BrainError::new(format!("the brain's answer is not valid: {what}")));
     match &step {
         Step::Calls(calls) if calls.is_empty() => wrong("it proposes no calls and concludes nothing".into()),

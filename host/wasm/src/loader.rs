@@ -340,7 +340,8 @@ fn name(path: &Path) -> Result<String, String> {
 
 /// WebAssembly's preamble: magic, version, and the layer that tells components from modules.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
-    const BUILD: &str = "build it for wasm32-wasip2, or wrap it with `wasm-tools component new`";
+    const BUILD: &str =
+        "make one with `watchkeeper plugin build`, for wasm32-wasip2, or with `wasm-tools component new`";
     let head = &bytes[..bytes.len().min(8)];
     Err(match head {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0] => return Ok(()),
@@ -358,7 +359,7 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         _ if text_of_wasm(bytes) => {
             "is WebAssembly text (WAT), not a binary component: `wasm-tools parse` makes one of it".into()
         }
-        _ => format!("is no WebAssembly: it begins with {head:02x?}, not with \"\\0asm\""),
+        _ => format!("is no WebAssembly: it begins with {head:02x?}, not with \"\\0asm\"; {BUILD}"),
     })
 }
 

@@ -1,11 +1,12 @@
 //! `watchkeeper plugin build`: a project becomes a component.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use watchkeeper_authoring as authoring;
+use watchkeeper_wasm::Asks;
 
 use super::super::{Ended, Output, print_json};
 
@@ -22,7 +23,7 @@ pub(in crate::cli) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
-    match authoring::build(&options.dir, options.out.as_deref()) {
+    match build(&options.dir, options.out.as_deref()) {
         Ok(built) if options.output.json => {
             let took = built.took.as_millis() as u64;
             print_json(&json!({ "ok": true, "file": built.file, "size": built.size, "took_ms": took }))?;
@@ -34,9 +35,19 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
             Ok(Ended::Well)
         }
         Err(error) if options.output.json => {
-            print_json(&json!({ "ok": false, "problem": error.to_string() }))?;
+            print_json(&json!({ "ok": false, "problem": format!("{error:#}") }))?;
             Ok(Ended::Badly)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
+}
+
+/// Builds a project whose `asks` are some that a host can read.
+pub(super) fn build(dir: &Path, out: Option<&Path>) -> Result<authoring::Built> {
+    let project = authoring::Project::read(dir)?;
+    if let Some(asks) = project.asks {
+        let read = serde_json::from_value::<Asks>(asks);
+        read.with_context(|| format!("{}: asks", dir.join("plugin.yaml").display()))?;
+    }
+    Ok(authoring::build(dir, out)?)
 }

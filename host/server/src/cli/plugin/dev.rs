@@ -105,7 +105,7 @@ fn is_a_save(project: &Path, event: &notify::Event) -> bool {
 /// Says what came of it; the author mends it and saves again.
 fn build(options: &Options) -> bool {
     let out = options.plugins.plugins.join("");
-    match authoring::build(&options.dir, Some(&out)) {
+    match super::build::build(&options.dir, Some(&out)) {
         Ok(built) => {
             println!(
                 "built {}: {} bytes in {:.1} s",
@@ -116,7 +116,7 @@ fn build(options: &Options) -> bool {
             true
         }
         Err(error) => {
-            println!("not built: {}", visible(&error.to_string()));
+            println!("not built: {}", visible(&format!("{error:#}")));
             false
         }
     }
@@ -131,6 +131,14 @@ fn judge(options: &Options, name: &str) {
         match list::status(&options.data.data, name) {
             Ok(Some(status)) if status.version.as_ref() == Some(&wanted) => {
                 println!("{name} serves, {} ms after it was built", began.elapsed().as_millis());
+                let is_source = status.interfaces.iter().any(|one| one.starts_with("source@"));
+                if is_source && status.sources.is_empty() {
+                    let example = options.dir.join("source.yaml");
+                    println!(
+                        "no source uses it yet: copy {} to alert-sources/{name}.yaml of the configuration",
+                        example.display()
+                    );
+                }
                 return;
             }
             Ok(Some(status))

@@ -61,9 +61,9 @@ fn print(plugin: &Plugin, used_by: &[&SourceFile], status: Option<&Status>) {
         let hosts: Vec<String> = source.allow_hosts.iter().map(ToString::to_string).collect();
         let hosts = if hosts.is_empty() { "no hosts".into() } else { hosts.join(", ") };
         let reveals = if source.reveal_secrets { ", reveal_secrets" } else { "" };
-        visible(&format!("{}: {hosts}{reveals}", source.name))
+        visible(&format!("source {}, granted {hosts}{reveals}", source.name))
     });
-    println!("granted     {}", lines(grants.collect()));
+    println!("used by     {}", lines(grants.collect()));
     println!("size        {} bytes", plugin.size);
     println!("digest      sha256:{}", plugin.digest);
     println!("load        {} ms", plugin.load_time.as_millis());

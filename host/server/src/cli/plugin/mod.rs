@@ -77,10 +77,14 @@ fn interfaces(plugin: &Plugin) -> Vec<String> {
     plugin.interfaces.iter().map(|(interface, version)| format!("{interface}@{version}")).collect()
 }
 
-/// What the configuration says; one that can't be read says nothing.
+/// What the configuration says; one that can't be read says nothing. Of files that can't be read it is said how many there are.
 fn sources(config: &ConfigDir) -> Vec<SourceFile> {
-    let config = config.load(&Environment::of_process());
-    config.map(|config| config.sources).unwrap_or_default().into_iter().flatten().collect()
+    let sources = config.load(&Environment::of_process()).map(|config| config.sources).unwrap_or_default();
+    let unread = sources.iter().filter(|source| source.is_err()).count();
+    if unread > 0 {
+        eprintln!("{unread} files of sources can't be read, and may be of any plugin; see `watchkeeper check`");
+    }
+    sources.into_iter().flatten().collect()
 }
 
 fn used_by<'a>(plugin: &str, sources: &'a [SourceFile]) -> Vec<&'a SourceFile> {

@@ -40,11 +40,11 @@ enum Lang {
 enum Kind {
     /// A webhook's source with its parser
     Source,
-    /// A parser alone, for a source of one of the host's transports
+    /// A parser alone, for a source of one of the host's transports (this version has none yet)
     Parser,
     /// A source that fetches
     Poll,
-    /// Briefings for a model
+    /// Briefings for a model (this version speaks to none yet)
     Prompt,
     /// A diagnosis without a model
     Playbook,
@@ -64,9 +64,33 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         return Ok(Ended::Well);
     }
     let dir = created.dir.display();
-    println!("{dir}: {} files; its README.md says what each is", created.files.len());
-    println!("next: watchkeeper plugin build {dir} --out plugins/");
+    println!(
+        "{dir}: {} files; its README.md says what each is, sdk/GUIDE.md all that a plugin can",
+        created.files.len()
+    );
+    println!("next:");
+    for (command, what) in next(options, &dir.to_string()) {
+        println!("  {command:<60} # {what}");
+    }
     Ok(Ended::Well)
+}
+
+/// From there to live.
+fn next(options: &Options, dir: &str) -> Vec<(String, &'static str)> {
+    let mut next = Vec::new();
+    if matches!(options.lang, Lang::Js | Lang::Ts) {
+        next.push((format!("(cd {dir} && npm install)"), "its tools, where they aren't on PATH"));
+    }
+    next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
+    next.push((format!("watchkeeper plugin build {dir} --out plugins/"), "a host that runs takes it over"));
+    match options.kind {
+        Kind::Source | Kind::Poll | Kind::Live => {
+            let source = format!("cp {dir}/source.yaml config/alert-sources/{}.yaml", options.name);
+            next.push((source, "makes it a source; live, then"));
+        }
+        Kind::Parser | Kind::Prompt | Kind::Playbook => {}
+    }
+    next
 }
 
 impl From<Lang> for authoring::Lang {
