@@ -17,15 +17,19 @@ use watchkeeper_tests::{PATIENCE, Ran, Setup, Site, TOKEN, Upstream, Watchkeeper
 const BUILD: Duration = Duration::from_secs(600);
 
 const KINDS: [Kind; 5] = [
-    Kind { name: "source", exports: &["source", "parser"] },
-    Kind { name: "parser", exports: &["parser"] },
-    Kind { name: "poll", exports: &["source", "poller", "health"] },
-    Kind { name: "prompt", exports: &["prompt-builder"] },
-    Kind { name: "playbook", exports: &["prompt-builder", "playbook"] },
+    Kind { name: "source", plugin: "my-source", exports: &["source", "parser"] },
+    // What comes last would make a file of Go's another system's, and a test.
+    Kind { name: "parser", plugin: "disk-windows_test", exports: &["parser"] },
+    Kind { name: "poll", plugin: "my-poll", exports: &["source", "poller", "health"] },
+    // A type of every SDK's.
+    Kind { name: "prompt", plugin: "alert", exports: &["prompt-builder"] },
+    Kind { name: "playbook", plugin: "my-playbook", exports: &["prompt-builder", "playbook"] },
 ];
 
 struct Kind {
     name: &'static str,
+    /// What the test calls its plugin.
+    plugin: &'static str,
     exports: &'static [&'static str],
 }
 
@@ -68,12 +72,19 @@ fn author(lang: &str, tools: &[&str]) {
     }
     let site = workshop();
     for kind in &KINDS {
-        let (project, file) = make(&site, lang, kind.name);
+        let (project, file) = make(&site, lang, kind);
         exports(&site, &file, kind);
         match kind.name {
-            "source" => reads_its_sample(&site, &project, &file),
+            "source" => {
+                reads_its_sample(&site, &project, &file);
+                reads_times(&site, &project, &file);
+                tells_the_place(&site, lang, &project);
+            }
             "poll" => fetches_its_samples(&site, &project, &file),
-            _ => {}
+            "parser" => waits_for_transports(&site, &file),
+            _ => {
+                holds_its_samples(&site, &project, &file);
+            }
         }
     }
     serves(&site);
@@ -86,13 +97,13 @@ fn workshop() -> Site {
     Setup::without_sources().env("CARGO_TARGET_DIR", &target.to_string_lossy()).prepare()
 }
 
-/// `my-KIND` in a folder of its own, built into the plugins' folder.
-fn make(site: &Site, lang: &str, kind: &str) -> (PathBuf, PathBuf) {
-    let name = format!("my-{kind}");
-    let project = site.folder().join(&name);
-    site.run(&["plugin", "new", &name, "--lang", lang, "--kind", kind]).well();
+/// In a folder of its own, built into the plugins' folder.
+fn make(site: &Site, lang: &str, kind: &Kind) -> (PathBuf, PathBuf) {
+    let name = kind.plugin;
+    let project = site.folder().join(name);
+    site.run(&["plugin", "new", name, "--lang", lang, "--kind", kind.name]).well();
     let out = format!("{}/", site.plugins_dir().display());
-    let built = site.run_within(&["plugin", "build", &name, "--out", &out, "--json"], BUILD).well().json();
+    let built = site.run_within(&["plugin", "build", name, "--out", &out, "--json"], BUILD).well().json();
     let file = site.plugins_dir().join(format!("{name}.wasm"));
     assert_eq!(built["file"], json!(file), "{built}");
     assert_eq!(built["size"], json!(std::fs::metadata(&file).unwrap().len()), "{built}");
@@ -133,6 +144,137 @@ fn reads_its_sample(site: &Site, project: &Path, file: &Path) {
     let refused = site.run_within(&["plugin", "test", &file, "--payload", &wrong.to_string_lossy()], BUILD);
     assert!(refused.said().contains("alerts[1].id: must be a text"), "{}", refused.said());
     assert_ne!(refused.code, Some(0));
+}
+
+/// Of the project's samples, each is as expected.
+fn holds_its_samples(site: &Site, project: &Path, file: &Path) -> Vec<Value> {
+    let samples = project.join("samples");
+    let (file, samples) = (file.to_string_lossy(), samples.to_string_lossy());
+    let tested = site.run_within(&["plugin", "test", &file, "--samples", &samples, "--json"], BUILD);
+    let tested = tested.well().json()["samples"].as_array().unwrap().clone();
+    assert!(tested.len() > 1, "{tested:#?}");
+    tested
+}
+
+/// Every SDK reads the same times, and refuses the same.
+fn reads_times(site: &Site, project: &Path, file: &Path) {
+    let samples = project.join("samples");
+    let since = |text: &str| json!({ "id": "a", "title": "b", "since": text });
+    let read = [
+        ("1970-01-01T00:00:00Z", Some(0_u64)),
+        ("2024-02-29T12:34:56.789123456Z", Some(1_709_210_096_789)),
+        ("2024-02-29t14:34:56.7+02:00", Some(1_709_210_096_700)),
+        ("2024-02-29 07:04:56-05:30", Some(1_709_210_096_000)),
+        ("2016-12-31T23:59:60z", Some(1_483_228_800_000)),
+        ("9999-12-31T23:59:59Z", Some(253_402_300_799_000)),
+        // By which Go says "never".
+        ("0001-01-01T00:00:00Z", None),
+    ];
+    let alert = |time: Option<u64>| {
+        let mut alert = json!({
+            "id": "a", "severity": "warning", "status": "firing", "title": "b", "description": "", "labels": {}, "annotations": {}
+        });
+        if let Some(time) = time {
+            alert["starts_at"] = time.into();
+        }
+        alert
+    };
+    let write = |name: &str, body: Value, expected: Value| {
+        std::fs::write(samples.join(format!("{name}.json")), body.to_string()).unwrap();
+        std::fs::write(samples.join(format!("{name}.expected.json")), expected.to_string()).unwrap();
+    };
+    let alerts: Vec<Value> = read.iter().map(|(text, _)| since(text)).collect();
+    write("times", json!({ "alerts": alerts }), read.iter().map(|(_, time)| alert(*time)).collect());
+    let wrong = [
+        "",
+        "2024-02-30T00:00:00Z",
+        "2023-02-29T00:00:00Z",
+        "2024-00-01T00:00:00Z",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T00:00:00",
+        "2024-01-01T00:00:00.Z",
+        "2024-01-01T00:00:00,5Z",
+        "2024-01-01T00:00:00+0200",
+        "2024-01-01T00:00:00+24:00",
+        "2024-01-01T00:00:00Zx",
+        "2024-1-1T00:00:00Z",
+        "2024-01-01T00:00:0éZ",
+        "٢٠٢٤-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+    ];
+    for (number, text) in wrong.iter().enumerate() {
+        let what = if text.starts_with("1969") { "before 1970" } else { "not an RFC 3339 time" };
+        let reason = format!("alerts[0].since: {what}");
+        let expected = json!({ "error": "invalid-payload", "reason": reason });
+        write(&format!("no-time-{number}"), json!({ "alerts": [since(text)] }), expected);
+    }
+    assert_eq!(holds_its_samples(site, project, file).len(), 2 + 1 + wrong.len());
+}
+
+/// Whatever the code throws is told with its text, and its place where the language knows one.
+fn tells_the_place(site: &Site, lang: &str, project: &Path) {
+    let (code, before, mistake, told): (_, _, _, &[&str]) = match lang {
+        "rust" => (
+            "src/lib.rs",
+            "let alerts = wire::alerts(",
+            "panic!(\"so it goes\");\n",
+            &["so it goes", "src/lib.rs:"],
+        ),
+        "python" => (
+            "plugin.py",
+            "document = payload.json()",
+            "{}['so it goes']\n        ",
+            &["KeyError: 'so it goes' (in parse (plugin.py:"],
+        ),
+        "js" => (
+            "plugin.js",
+            "const alerts = ",
+            "null.soItGoes;\n        ",
+            &["TypeError", "soItGoes", "(in parse (plugin.js:"],
+        ),
+        "ts" => (
+            "plugin.ts",
+            "const alerts",
+            "(null as any).soItGoes;\n        ",
+            &["TypeError", "soItGoes", "(in parse (plugin.ts:"],
+        ),
+        "go" => (
+            "plugin.go",
+            "alerts, err := ",
+            "if payload.Body != nil {\n\t\tpanic(\"so it goes\")\n\t}\n\t",
+            &["so it goes", "plugin.go:"],
+        ),
+        _ => return,
+    };
+    let path = project.join(code);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let at = text.find(before).unwrap();
+    std::fs::write(&path, format!("{}{mistake}{}", &text[..at], &text[at..])).unwrap();
+    let line = text[..at].lines().count();
+    let out = site.folder().join("mistaken.wasm");
+    let project = project.to_string_lossy();
+    site.run_within(&["plugin", "build", &project, "--out", &out.to_string_lossy()], BUILD).well();
+    let sample = format!("{project}/samples/my-source.json");
+    let tested = site.run_within(&["plugin", "test", &out.to_string_lossy(), "--payload", &sample], BUILD);
+    says(&tested, told);
+    let place = told.last().filter(|place| place.ends_with(':'));
+    // The panic of Go is in the line after.
+    let line = if lang == "go" { line + 1 } else { line };
+    assert!(
+        place.is_none_or(|place| tested.said().contains(&format!("{place}{line}"))),
+        "{line}: {}",
+        tested.said()
+    );
+}
+
+/// No transport of the host's own is there yet, and that is said.
+fn waits_for_transports(site: &Site, file: &Path) {
+    let sample = site.write("sample.json", "{}");
+    let tested = site.run_within(
+        &["plugin", "test", &file.to_string_lossy(), "--payload", &sample.to_string_lossy()],
+        BUILD,
+    );
+    says(&tested, &["exports no source", "this version has none"]);
 }
 
 /// The golden samples that come with the project, over mocked HTTP; one that isn't as expected is told, and so is a request that
@@ -233,8 +375,9 @@ fn rust_with_a_subscription_of_its_own() {
         return not_run("cargo is not on PATH");
     }
     let site = workshop();
-    let (project, file) = make(&site, "rust", "live");
-    exports(&site, &file, &Kind { name: "live", exports: &["source", "live-source"] });
+    let live = Kind { name: "live", plugin: "my-live", exports: &["source", "live-source"] };
+    let (project, file) = make(&site, "rust", &live);
+    exports(&site, &file, &live);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = listener.local_addr().unwrap();
     let other_side = std::thread::spawn(move || {
@@ -345,6 +488,8 @@ fn what_is_wrong_in_a_project_is_named() {
         ("name: mine\nlang: c\nexports: [sauce]\n", &["exports", "sauce", "prompt-builder"]),
         ("name: mine\nlang: c\nexprots: [source]\n", &["exprots", "exports"]),
         ("name: ../mine\nlang: rust\n", &["name", "letters"]),
+        ("name: mine\nlang: c\nexports: [parser]\nasks: { htp: [a.example] }\n", &["asks", "htp", "http"]),
+        ("name: mine\nlang: c\nexports: [parser]\nasks: { http: [a.example/x] }\n", &["asks", "a.example/x"]),
     ] {
         std::fs::write(site.folder().join("mine/plugin.yaml"), yaml).unwrap();
         says(&site.run(&["plugin", "build", "mine"]), words);
@@ -361,11 +506,11 @@ fn a_mistake_in_the_code_is_shown() {
     site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
     let file = site.write("mine/mine.wasm", "as it was");
     std::fs::write(
-        site.folder().join("mine/src/mine.c"),
+        site.folder().join("mine/src/plugin.c"),
         "wk_error *plugin_parse(void) { return nonsense; }\n",
     )
     .unwrap();
-    says(&site.run_within(&["plugin", "build", "mine"], BUILD), &["mine.c", "nonsense"]);
+    says(&site.run_within(&["plugin", "build", "mine"], BUILD), &["plugin.c", "nonsense"]);
     assert_eq!(std::fs::read(file).unwrap(), b"as it was");
 }
 
@@ -382,6 +527,61 @@ fn what_a_plugin_asks_is_in_the_component() {
     let component = std::fs::read(site.folder().join("mine/mine.wasm")).unwrap();
     assert_eq!(custom_section(&component, "watchkeeper:asks"), Some(&br#"{"http":["api.example.com"]}"#[..]));
     site.run(&["plugin", "inspect", "mine/mine.wasm"]).well();
+}
+
+/// The whole loop of an author with the samples, in a project's folder: what differs is named field by field, what is missing by file.
+#[test]
+fn samples_are_told_field_by_field() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let test = |more: &[&str]| site.run_within(&[&["plugin", "test", "mine"], more].concat(), BUILD);
+    let tested = test(&[]).well();
+    assert!(
+        tested.stderr.contains("built mine/mine.wasm") || tested.stderr.contains("built /"),
+        "{}",
+        tested.said()
+    );
+    assert!(tested.stderr.contains("a call takes"), "{}", tested.said());
+    // Once for each sample, and not for each call that is timed.
+    assert_eq!(tested.stderr.matches("2 alerts").count(), 1, "{}", tested.said());
+
+    let samples = site.folder().join("mine/samples");
+    let expected = samples.join("mine.expected.json");
+    let text = std::fs::read_to_string(&expected).unwrap();
+    std::fs::write(&expected, text.replace("critical", "warning").replace("\"db-2\"", "\"db-3\"")).unwrap();
+    std::fs::write(samples.join("new.json"), "{}").unwrap();
+    std::fs::write(samples.join("left.expected.json"), "[]").unwrap();
+    std::fs::write(samples.join("broken.json"), "{}").unwrap();
+    std::fs::write(samples.join("broken.expected.json"), "[").unwrap();
+    std::fs::write(samples.join("empty.json"), r#"{"alerts": [{"id": "", "title": "b"}]}"#).unwrap();
+    std::fs::write(samples.join("empty.expected.json"), "[]").unwrap();
+    let wrong = test(&[]);
+    assert_eq!(wrong.code, Some(1), "{}", wrong.said());
+    for told in [
+        r#"alerts[0].severity: got "critical", expected "warning""#,
+        r#"alerts[1].labels.host: got "db-2", expected "db-3""#,
+        "new.expected.json: isn't there; --update writes it",
+        "nothing that it is expected of",
+        "broken.expected.json: is no JSON",
+        "alerts[0].id: must have 1 to 512 bytes",
+        "6 samples, 5 wrong",
+    ] {
+        assert!(wrong.said().contains(told), "{told} isn't in\n{}", wrong.said());
+    }
+    std::fs::remove_file(samples.join("left.expected.json")).unwrap();
+    std::fs::remove_file(samples.join("empty.json")).unwrap();
+    std::fs::remove_file(samples.join("empty.expected.json")).unwrap();
+    test(&["--update"]).well();
+    test(&[]).well();
+    let written: Value =
+        serde_json::from_slice(&std::fs::read(samples.join("new.expected.json")).unwrap()).unwrap();
+    assert_eq!(written, json!({ "error": "invalid-payload", "reason": "alerts: must be a list" }));
+
+    std::fs::remove_dir_all(&samples).unwrap();
+    says(&test(&[]), &["mine/samples", "NAME.json", "--update"]);
 }
 
 /// A project is saved, and what it makes serves; in a host of `plugin dev`'s own, since none runs.
@@ -408,6 +608,7 @@ fn what_is_saved_serves() {
     let alert = |id: &str| format!(r#"{{"alerts": [{{"id": "{id}", "title": "t"}}]}}"#);
     wait("it serves", BUILD, || (post(&alert("a")) == Some(200)).then_some(()));
     wait("it says that it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
+    assert!(!dev.log().contains("no source uses it yet"), "{}", dev.log());
     let code = site.folder().join("mine/src/wire.c");
     let text = std::fs::read_to_string(&code).unwrap();
     std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
