@@ -33,10 +33,11 @@ pub(crate) struct File {
     pub(crate) bytes: Cow<'static, [u8]>,
 }
 
-/// The SDK of a language, without its templates.
+/// The SDK of a language, without its templates, and with the guide.
 pub(crate) fn sdk(lang: &str) -> Vec<File> {
     let mut files = below::<Sdks>(&format!("{lang}/"));
     files.retain(|file| !file.path.starts_with("template/"));
+    files.extend(below::<Sdks>("").into_iter().filter(|file| file.path == "GUIDE.md"));
     files
 }
 
