@@ -209,6 +209,29 @@ fn what_was_proven_beside_a_refusal_is_kept_for_a_restart() {
 }
 
 #[test]
+fn after_a_restart_a_quiet_source_is_compared_by_its_own_payloads_however_loud_others_are() {
+    let mut host = setup()
+        .plugin_bytes("w.wasm", versioned("/alerts/w", "w00001", Fault::None))
+        .source("w.yaml", "name: w\ntype: w\n")
+        .start();
+    serving(&host);
+    for number in 0..2100 {
+        assert_eq!(host.post_to("/alerts/w", format!("loud-{number}")).status, 200);
+    }
+    host.terminate();
+    host.restart();
+    put(&file(&host), &version(2));
+    put(&host.site.plugins_dir().join("w.wasm"), &versioned("/alerts/w", "w00002", Fault::None));
+    for (name, compared) in [("v", 1), ("w", 100)] {
+        wait(&format!("{name} is compared by {compared}"), PATIENCE, || {
+            let status = host.get(&format!("/api/v1/plugins/{name}")).json();
+            let last = status["attempts"].as_array()?.last()?;
+            (last["trigger"] == "replaced" && last["canary"]["compared"] == compared).then_some(())
+        });
+    }
+}
+
+#[test]
 fn a_record_that_is_damaged_is_put_aside_and_said() {
     let mut host = setup().start();
     host.terminate();
