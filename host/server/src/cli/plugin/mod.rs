@@ -82,7 +82,9 @@ fn sources(config: &ConfigDir) -> Vec<SourceFile> {
     let sources = config.load(&Environment::of_process()).map(|config| config.sources).unwrap_or_default();
     let unread = sources.iter().filter(|source| source.is_err()).count();
     if unread > 0 {
-        eprintln!("{unread} files of sources can't be read, and may be of any plugin; see `watchkeeper check`");
+        eprintln!(
+            "{unread} files of sources can't be read, and may be of any plugin; see `watchkeeper check`"
+        );
     }
     sources.into_iter().flatten().collect()
 }
