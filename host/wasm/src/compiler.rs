@@ -26,7 +26,7 @@ const CALLED: &str = "called";
 const REFUSED: u8 = 1;
 const LATE: u8 = 124;
 
-/// What any file may take, and each MiB of it besides. Toolchains' output takes less than a second and 40 MiB for each.
+/// What any file may take, and each MiB of it besides. Toolchains' output takes a second and 40 MiB for each.
 const SECONDS: u64 = 15;
 const SECONDS_PER_MIB: u64 = 5;
 const MOST_SECONDS: u64 = 180;

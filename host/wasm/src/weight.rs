@@ -6,7 +6,7 @@ use wasmparser::{
     Instance, Payload,
 };
 
-/// Bytes of all core instances of a component together. A whole Python takes some two million.
+/// Bytes of all core instances of a component together. A whole Python takes half a million.
 const MOST: u64 = 16 << 20;
 
 /// What one of each takes, rounded up.
