@@ -79,6 +79,9 @@ fn author(lang: &str, tools: &[&str]) {
                 reads_its_sample(&site, &project, &file);
                 reads_times(&site, &project, &file);
                 tells_the_place(&site, lang, &project);
+                if lang == "rust" {
+                    shows_the_compilers_words(&site, &project);
+                }
             }
             "poll" => fetches_its_samples(&site, &project, &file),
             "parser" => waits_for_transports(&site, &file),
@@ -265,6 +268,14 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
         "{line}: {}",
         tested.said()
     );
+}
+
+/// The compiler's words, and none of what it tells programs.
+fn shows_the_compilers_words(site: &Site, project: &Path) {
+    std::fs::write(project.join("src/lib.rs"), "nonsense").unwrap();
+    let failed = site.run_within(&["plugin", "build", &project.to_string_lossy()], BUILD);
+    says(&failed, &["src/lib.rs:1", "nonsense"]);
+    assert!(!failed.stderr.contains("compiler-artifact"), "{}", failed.said());
 }
 
 /// No transport of the host's own is there yet, and that is said.

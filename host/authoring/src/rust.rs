@@ -55,8 +55,16 @@ fn without_target(error: BuildError) -> BuildError {
                 install: "rustup target add wasm32-wasip2",
             }
         }
+        BuildError::Failed { program, status, said } => {
+            BuildError::Failed { program, status, said: without_messages(&said) }
+        }
         other => other,
     }
+}
+
+/// What cargo tells programs is on its standard output, among it every crate that was built; nobody reads that.
+fn without_messages(said: &str) -> String {
+    said.lines().filter(|line| !line.starts_with("{\"reason\":")).collect::<Vec<_>>().join("\n")
 }
 
 /// The package's own `.wasm`, from cargo's messages.
@@ -103,6 +111,13 @@ fn manifest(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_cargo_says_people_see_what_is_for_people() {
+        let said = "error: mismatched closing delimiter\n --> src/lib.rs:34:34\n{\"reason\":\"compiler-artifact\"}\n\
+                    {\"reason\":\"build-finished\",\"success\":false}";
+        assert_eq!(without_messages(said), "error: mismatched closing delimiter\n --> src/lib.rs:34:34");
+    }
 
     #[test]
     fn the_sdk_inherits_nothing_in_a_project() {
