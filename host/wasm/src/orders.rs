@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::loader::{Candidate, Plugin, Refusal};
-use crate::record::{Happening, Outcome, Steps};
+use crate::record::{Attempt, Happening, Outcome, Steps};
 use crate::registry::{Registry, is_of, rejected};
 use crate::service::{Bound, Generation, Slot, Terms};
 
@@ -26,18 +26,21 @@ impl Registry {
         tracing::warn!(plugin = %name, "{reason}");
         self.set_refused(path, Some(Refusal { path: path.to_owned(), reason: reason.clone() }));
         let version = slot.live().map(|live| live.plugin.version.clone());
-        self.note(&name, "deleted", version, Outcome::FileDeleted, Some(reason), Steps::begin(), None);
+        self.note(
+            &name,
+            Attempt::new("deleted", version, Outcome::FileDeleted, Steps::begin()).because(reason),
+        );
         self.changed();
     }
 
     fn unload(&self, slot: &Slot, reason: &str) {
         let _order = self.in_order();
-        let (name, reason) = (&slot.name, Some(reason.into()));
+        let name = &slot.name;
         let version = slot.live().map(|live| live.plugin.version.clone());
         slot.unload();
         self.remove(name);
-        let steps = Steps::begin();
-        let attempt = self.attempt(name, "deleted", version, Outcome::Unloaded, reason, steps, None);
+        let attempt = Attempt::new("deleted", version, Outcome::Unloaded, Steps::begin()).because(reason);
+        self.tell(name, &attempt);
         // What comes under this name later is another plugin, and asks for no more than this one without being granted it.
         self.kept().change(name, |state| {
             state.good.clear();
@@ -117,9 +120,9 @@ impl Registry {
 
     /// On record, while the order is held.
     pub(crate) fn rolled_back(&self, name: &str, from: &str, to: &str, reason: &str, steps: Steps) {
-        let told = Some(format!("{reason}; {to} is back"));
-        let version = Some(from.to_owned());
-        let attempt = self.attempt(name, "rollback", version, Outcome::RolledBack, told, steps, None);
+        let attempt = Attempt::new("rollback", Some(from.to_owned()), Outcome::RolledBack, steps)
+            .because(format!("{reason}; {to} is back"));
+        self.tell(name, &attempt);
         let live = self.slot(name).and_then(|slot| slot.live());
         self.kept().change(name, |state| {
             state.reject(from, reason);

@@ -36,6 +36,30 @@ pub struct Attempt {
     pub canary: Option<Canary>,
 }
 
+impl Attempt {
+    pub(crate) fn new(trigger: &str, version: Option<String>, outcome: Outcome, steps: Steps) -> Self {
+        let (at, trigger) = (Timestamp::now(), trigger.into());
+        Self { at, trigger, version, outcome, reason: None, steps: steps.taken, canary: None }
+    }
+
+    pub(crate) fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    /// Counts it, and enters it into log and journal; to keep it is its caller's.
+    pub(crate) fn tell(&self, plugin: &str, journal: &Journal, only_looks: bool) {
+        let outcome = self.outcome.as_str();
+        metrics::counter!("agent_plugin_changes_total", "plugin" => plugin.to_owned(), "outcome" => outcome)
+            .increment(1);
+        // What is refused is said in its own words.
+        if self.outcome != Outcome::Refused && self.trigger != "start" && !only_looks {
+            let (trigger, version) = (&self.trigger, self.version.as_deref().unwrap_or("-"));
+            tracing::info!(%plugin, %trigger, version, outcome, "plugin changed in {:?}", total(&self.steps));
+        }
+        journal.put(Happening::of(plugin, self));
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -114,6 +138,10 @@ impl Steps {
         Self { taken: Vec::new(), since: Instant::now() }
     }
 
+    pub(crate) fn total(&self) -> Duration {
+        total(&self.taken)
+    }
+
     /// Of a file that was left alone for so long.
     pub(crate) fn after(alone: Duration) -> Self {
         let debounce = Step { name: "debounce".into(), ms: millis(alone), note: None };
@@ -139,10 +167,10 @@ impl Steps {
         self.taken.push(Step { name: name.into(), ms, note });
         self.since = Instant::now();
     }
+}
 
-    pub(crate) fn total(&self) -> Duration {
-        Duration::from_secs_f64(self.taken.iter().map(|step| step.ms).sum::<f64>() / 1000.0)
-    }
+fn total(steps: &[Step]) -> Duration {
+    Duration::from_secs_f64(steps.iter().map(|step| step.ms).sum::<f64>() / 1000.0)
 }
 
 /// With two decimals.

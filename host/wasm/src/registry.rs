@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
 use watchkeeper_domain::untrusted::line;
 
@@ -411,8 +410,8 @@ impl Registry {
                 // Of what is known and unchanged, there is nothing to tell.
                 if state.good.last() != Some(&version) {
                     self.kept.save(&candidate);
-                    let attempt =
-                        self.attempt(&name, "start", Some(version), Outcome::Live, None, steps, None);
+                    let attempt = Attempt::new("start", Some(version), Outcome::Live, steps);
+                    self.tell(&name, &attempt);
                     self.kept.change(&name, |state| {
                         state.prove(&candidate.version);
                         state.asked = Some(asks);
@@ -425,8 +424,8 @@ impl Registry {
             Err(refusal) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 steps.failed();
-                let reason = Some(refusal.reason.clone());
-                self.note(&name, "start", None, Outcome::Refused, reason, steps, None);
+                let attempt = Attempt::new("start", None, Outcome::Refused, steps).because(&refusal.reason);
+                self.note(&name, attempt);
                 self.set_refused(path, Some(refusal));
             }
         }
@@ -443,10 +442,10 @@ impl Registry {
             if state.good.is_empty() || !is_gone {
                 continue;
             }
-            let reason = Some("its file was deleted before this start".to_owned());
             let version = state.good.last().cloned();
-            let steps = Steps::begin();
-            let attempt = self.attempt(&name, "start", version, Outcome::Unloaded, reason, steps, None);
+            let attempt = Attempt::new("start", version, Outcome::Unloaded, Steps::begin())
+                .because("its file was deleted before this start");
+            self.tell(&name, &attempt);
             self.kept.change(&name, |state| {
                 state.good.clear();
                 state.trying.clear();
@@ -633,7 +632,8 @@ impl Registry {
         let version = candidate.version.clone();
         let asks = slot.live().map(|live| live.plugin.asks.clone());
         let (of, came) = (&slot.name, Some(version.clone()));
-        let attempt = self.attempt(of, trigger, came, Outcome::Live, None, steps, canary);
+        let attempt = Attempt { canary, ..Attempt::new(trigger, came, Outcome::Live, steps) };
+        self.tell(of, &attempt);
         self.kept.change(of, |state| {
             match on_trial {
                 true => state.trying.retain(|trying| *trying == version),
@@ -704,8 +704,10 @@ impl Registry {
             tracing::error!(plugin = %line(name), "plugin refused: {refusal}{rest}");
         }
         steps.failed();
-        let (reason, refused) = (Some(refusal.reason.clone()), version.clone());
-        let attempt = self.attempt(name, "changed", version, Outcome::Refused, reason, steps, canary);
+        let refused = version.clone();
+        let attempt = Attempt::new("changed", version, Outcome::Refused, steps).because(&refusal.reason);
+        let attempt = Attempt { canary, ..attempt };
+        self.tell(name, &attempt);
         self.kept.change(name, |state| {
             // What is on trial is needed, whatever is said of its file.
             if let Some(refused) = refused.filter(|_| other || serves.is_none()) {
@@ -717,44 +719,15 @@ impl Registry {
         self.changed();
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one line of the record")]
-    pub(crate) fn note(
-        &self,
-        name: &str,
-        trigger: &str,
-        version: Option<String>,
-        outcome: Outcome,
-        reason: Option<String>,
-        steps: Steps,
-        canary: Option<Canary>,
-    ) {
-        let attempt = self.attempt(name, trigger, version, outcome, reason, steps, canary);
+    /// Tells of it, and keeps it.
+    pub(crate) fn note(&self, name: &str, attempt: Attempt) {
+        self.tell(name, &attempt);
         self.kept.change(name, |state| state.note(attempt));
     }
 
-    /// Counts it, and enters it into log and journal; to keep it is its caller's.
-    #[expect(clippy::too_many_arguments, reason = "one line of the record")]
-    pub(crate) fn attempt(
-        &self,
-        name: &str,
-        trigger: &str,
-        version: Option<String>,
-        outcome: Outcome,
-        reason: Option<String>,
-        steps: Steps,
-        canary: Option<Canary>,
-    ) -> Attempt {
-        metrics::counter!("agent_plugin_changes_total", "plugin" => name.to_owned(), "outcome" => outcome.as_str())
-            .increment(1);
-        if outcome != Outcome::Refused && trigger != "start" && !self.kept.only_looks {
-            let took = steps.total();
-            tracing::info!(plugin = %name, %trigger, version = version.as_deref().unwrap_or("-"), outcome = outcome.as_str(), "plugin changed in {took:?}");
-        }
-        let at = Timestamp::now();
-        let attempt =
-            Attempt { at, trigger: trigger.into(), version, outcome, reason, steps: steps.taken, canary };
-        self.journal.put(Happening::of(name, &attempt));
-        attempt
+    /// For who keeps it with something else.
+    pub(crate) fn tell(&self, name: &str, attempt: &Attempt) {
+        attempt.tell(name, &self.journal, self.kept.only_looks);
     }
 }
 
