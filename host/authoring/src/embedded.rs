@@ -41,9 +41,16 @@ pub(crate) fn sdk(lang: &str) -> Vec<File> {
     files
 }
 
-/// A language's own files of a kind's project.
+/// A language's own files of a kind's project; those of all kinds come first, since a kind's own stand in for them. None where the
+/// language has no such kind.
 pub(crate) fn template(lang: &str, kind: &str) -> Vec<File> {
-    below::<Sdks>(&format!("{lang}/template/{kind}/"))
+    let own = below::<Sdks>(&format!("{lang}/template/{kind}/"));
+    if own.is_empty() {
+        return own;
+    }
+    let mut files = below::<Sdks>(&format!("{lang}/template/all/"));
+    files.extend(own);
+    files
 }
 
 /// The files that projects of this kind have in all languages.
