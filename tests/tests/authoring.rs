@@ -16,10 +16,12 @@ use watchkeeper_tests::{PATIENCE, Ran, Setup, Site, TOKEN, Upstream, Watchkeeper
 /// with other tests.
 const BUILD: Duration = Duration::from_secs(600);
 
+/// What comes last would make a file of Go's another system's, and a test.
+const PARSER: &str = "disk-windows_test";
+
 const KINDS: [Kind; 5] = [
     Kind { name: "source", plugin: "my-source", exports: &["source", "parser"] },
-    // What comes last would make a file of Go's another system's, and a test.
-    Kind { name: "parser", plugin: "disk-windows_test", exports: &["parser"] },
+    Kind { name: "parser", plugin: PARSER, exports: &["parser"] },
     Kind { name: "poll", plugin: "my-poll", exports: &["source", "poller", "health"] },
     // A type of every SDK's.
     Kind { name: "prompt", plugin: "alert", exports: &["prompt-builder"] },
@@ -84,7 +86,6 @@ fn author(lang: &str, tools: &[&str]) {
                 }
             }
             "poll" => fetches_its_samples(&site, &project, &file),
-            "parser" => waits_for_transports(&site, &file),
             _ => {
                 holds_its_samples(&site, &project, &file);
             }
@@ -278,16 +279,6 @@ fn shows_the_compilers_words(site: &Site, project: &Path) {
     assert!(!failed.stderr.contains("compiler-artifact"), "{}", failed.said());
 }
 
-/// No transport of the host's own is there yet, and that is said.
-fn waits_for_transports(site: &Site, file: &Path) {
-    let sample = site.write("sample.json", "{}");
-    let tested = site.run_within(
-        &["plugin", "test", &file.to_string_lossy(), "--payload", &sample.to_string_lossy()],
-        BUILD,
-    );
-    says(&tested, &["exports no source", "this version has none"]);
-}
-
 /// The golden samples that come with the project, over mocked HTTP; one that isn't as expected is told, and so is a request that
 /// isn't mocked: in the same words in every language.
 fn fetches_its_samples(site: &Site, project: &Path, file: &Path) {
@@ -323,6 +314,8 @@ fn serves(site: &Site) {
     let host = Setup::without_sources()
         .plugin_bytes("my-source.wasm", component("my-source.wasm"))
         .source("my-source.yaml", &source("my-source"))
+        .plugin_bytes(&format!("{PARSER}.wasm"), component(&format!("{PARSER}.wasm")))
+        .source("my-parser.yaml", &source(PARSER))
         .plugin_bytes("my-poll.wasm", component("my-poll.wasm"))
         // What an operator reads and edits counts, where there is such a file.
         .plugin_bytes("my-poll.yaml", format!("asks: {{ http: ['{}'] }}\n", upstream.origin()))
@@ -333,6 +326,10 @@ fn serves(site: &Site) {
     let answer = host.post_to("/alerts/my-source", sample);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(ids_once_there_are(&host, "my-source", 2), ["disk-db-1", "disk-db-2"]);
+    let sample = std::fs::read(site.folder().join(PARSER).join(format!("samples/{PARSER}.json"))).unwrap();
+    let answer = host.post_to(&format!("/alerts/{PARSER}"), sample);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(ids_once_there_are(&host, PARSER, 2), ["disk-db-1", "disk-db-2"]);
     fetches(&host, &upstream);
 }
 

@@ -156,6 +156,64 @@ fn what_is_no_plugin_is_refused_with_file_item_and_remedy_and_the_others_load() 
     }
 }
 
+/// A plugin that exports a parser and no source.
+fn parser_alone() -> Vec<u8> {
+    let core = hostile_core("0.1.0", GUEST_PATH, true);
+    let (before, rest) = core.split_once("  (func (export \"watchkeeper:plugin/source").unwrap();
+    let (_, after) = rest.split_once("(func $answer").unwrap();
+    component(WIT, &[PARSER], &format!("{before}(func $answer{after}"))
+}
+
+#[test]
+fn the_hosts_own_webhook_feeds_a_parser() {
+    let source =
+        |name: &str, rest: &str| format!("name: {name}\ntype: webhook\nwebhook_path: /alerts/{name}\n{rest}");
+    let site = Setup::without_sources()
+        .plugin_bytes("beeper.wasm", parser_alone())
+        .plugin("prometheus")
+        .source("alone.yaml", &source("alone", "parser: beeper\n"))
+        // One that is a source, too, is configured by its own keys, and fed where the file says.
+        .source("both.yaml", &source("both", "parser: prometheus\ndefault_severity: critical\n"))
+        .source("twice.yaml", "name: twice\ntype: webhook\nwebhook_path: /alerts/alone\nparser: beeper\n")
+        .source("typed.yaml", "name: typed\ntype: beeper\n")
+        .source("keyed.yaml", &source("keyed", "parser: beeper\nteam: a\n"))
+        .source("unread.yaml", &source("unread", ""))
+        .source("brought.yaml", "name: brought\ntype: nats\nparser: beeper\n")
+        .prepare();
+    let said = site.run(&["check"]).said();
+    let mut complaints = Complaints::default();
+    let table: [(&str, &[&str]); 5] = [
+        ("twice.yaml:3", &["webhook_path", "source alone"]),
+        ("typed.yaml:2", &["type", "type: webhook", "parser: beeper"]),
+        ("keyed.yaml:5", &["team", "exports no source", "take it away"]),
+        ("unread.yaml:1", &["parser", "is missing"]),
+        ("brought.yaml:2", &["type", "`nats` is no transport", "`webhook`"]),
+    ];
+    for (place, words) in table {
+        let line = said.lines().find(|line| line.contains(place)).unwrap_or_default();
+        complaints.unless_named(place, line, words);
+    }
+
+    let host = site.start();
+    assert_eq!(host.post_to("/alerts/alone", "anything").status, 200);
+    let answer = host.post_to("/alerts/both", webhook([firing("a", &[("alertname", "A")])]).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(host.post_to(GUEST_PATH, "anything").status, 404, "where no file says");
+    let mut alerts = host.alerts_once_there_are(2);
+    alerts.sort_by_key(|alert| alert["source"].to_string());
+    assert_eq!([&alerts[0]["source"], &alerts[0]["id"]], [&json!("alone"), &json!(GUESTS_ALERT)]);
+    assert_eq!([&alerts[1]["source"], &alerts[1]["severity"]], [&json!("both"), &json!("critical")]);
+
+    // A new version is tried, swapped and rolled back as any other's.
+    host.site.write("plugins/beeper.wasm", [parser_alone(), b"\0\x02\x01x".to_vec()].concat());
+    wait("the new version serves", PATIENCE, || {
+        let status = host.get("/api/v1/plugins/beeper").json();
+        let attempts = status["attempts"].as_array()?.len();
+        (attempts > 1 && status["attempts"][attempts - 1]["outcome"] == "live").then_some(())
+    });
+    assert_eq!(host.post_to("/alerts/alone", "again").status, 200);
+}
+
 /// A host with a neighbour and a hostile guest that has 200 ms a call, and 8 MiB.
 fn with_guest(mended: bool) -> Setup {
     let source = "name: guest\ntype: guest\nlimits: { call_ms: 200, memory_mib: 8 }\n";

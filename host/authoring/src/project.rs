@@ -27,7 +27,7 @@ pub enum Lang {
 pub enum Kind {
     /// A webhook's source with its parser.
     Source,
-    /// A parser alone, for a source of one of the host's own transports.
+    /// A parser alone, for a source of one of the host's own transports, such as its webhook.
     Parser,
     /// A source that fetches.
     Poll,

@@ -17,7 +17,7 @@ use crate::calls::HostStops;
 use crate::engine::{TICK, give_way, stand_back, waiting};
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
-use crate::loader::Plugin;
+use crate::loader::{Interface, Plugin};
 use crate::outgoing::Outgoing;
 use crate::reader::TooManyAlerts;
 use crate::record::Failures;
@@ -141,7 +141,8 @@ impl Pool {
         }))
     }
 
-    /// For a source: the first instance is made and configured here, and says how the source wants to be fed.
+    /// For a source: the first instance is made and configured here, and says how the source wants to be fed, unless a transport of
+    /// the host's own feeds it. Then a parser that exports no source does, too, and is configured by nothing.
     pub(crate) fn configured(
         spec: &SourceSpec,
         plugin: Arc<Plugin>,
@@ -163,9 +164,10 @@ impl Pool {
             calls: plugin.calls.clone(),
             log: Arc::default(),
         };
-        let pool = Self::with(plugin, spec.limits.clone(), Some(spec.config.clone()), around, failures);
+        let config = plugin.has(Interface::Source).then(|| spec.config.clone());
+        let pool = Self::with(plugin, spec.limits.clone(), config, around, failures);
         let (instance, feed) = waiting(|| pool.0.make(false))?;
-        let feed = feed.ok_or_else(|| pool.0.failed("it exports no source".into()))?;
+        let feed = spec.feed.clone().or(feed).ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
     }

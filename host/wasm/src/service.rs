@@ -93,18 +93,42 @@ struct Trial {
 }
 
 impl Bound {
+    /// Whether it exports what such a source takes.
+    fn check(plugin: &Plugin, spec: &SourceSpec) -> Result<(), BindError> {
+        let name = &plugin.name;
+        let ways = [Interface::Parser, Interface::Poller, Interface::LiveSource];
+        let has_way = ways.iter().any(|way| plugin.has(*way));
+        if plugin.has(Interface::Source) && has_way {
+            return Ok(());
+        }
+        if !plugin.has(Interface::Parser) {
+            let has: Vec<_> = plugin.interfaces.iter().map(|(interface, _)| interface.as_str()).collect();
+            let reason = format!("plugin {name} exports no source with a parser, only {}", has.join(", "));
+            return Err(BindError::Failed(reason));
+        }
+        if spec.feed.is_none() {
+            let reason = format!(
+                "plugin {name} exports a parser and no source: write `type: webhook`, `webhook_path: /alerts/{name}` and \
+                 `parser: {name}` to have it read what is posted there"
+            );
+            return Err(BindError::InvalidConfig { key: Some("type".into()), reason });
+        }
+        let keys = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&spec.config);
+        match keys.unwrap_or_default().keys().next() {
+            Some(key) => {
+                let reason = format!("plugin {name} exports no source, and so has no keys; take it away");
+                Err(BindError::InvalidConfig { key: Some(key.clone()), reason })
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn make(
         plugin: &Arc<Plugin>,
         spec: &SourceSpec,
         failures: &Arc<Failures>,
     ) -> Result<Arc<Self>, BindError> {
-        let ways = [Interface::Parser, Interface::Poller, Interface::LiveSource];
-        if !plugin.has(Interface::Source) || !ways.iter().any(|way| plugin.has(*way)) {
-            let has: Vec<_> = plugin.interfaces.iter().map(|(interface, _)| interface.as_str()).collect();
-            let reason =
-                format!("plugin {} exports no source with a parser, only {}", plugin.name, has.join(", "));
-            return Err(BindError::Failed(reason));
-        }
+        Self::check(plugin, spec)?;
         let (pool, feed) = Pool::configured(spec, plugin.clone(), failures.clone())?;
         let lacking = match &feed {
             Feed::Poll { .. } if !plugin.has(Interface::Poller) => Some("poller"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use watchkeeper_domain::plugin::Feed;
+
 use crate::asks::HostRule;
 use crate::limits::Limits;
 use crate::outgoing::{HttpMock, Secrets};
@@ -11,6 +13,8 @@ pub struct SourceSpec {
     pub name: String,
     /// The plugin's own keys, as a JSON object; secrets are placeholders.
     pub config: String,
+    /// How a transport of the host's own feeds it; none: as the plugin's `configure` says.
+    pub feed: Option<Feed>,
     pub limits: Limits,
     /// Where the plugin may send requests to, if it asks for it, too.
     pub allow_hosts: Vec<HostRule>,

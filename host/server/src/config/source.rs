@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
+use watchkeeper_domain::plugin::Feed;
 use watchkeeper_wasm::{HostRule, Limits, Secrets, SourceSpec};
 
 use super::text::{self, Environment, Problem};
 
 /// The keys that the host reads itself; every other is the plugin's.
-const HOST_KEYS: [&str; 7] =
-    ["name", "type", "auth", "dedup_window", "limits", "allow_hosts", "reveal_secrets"];
+const HOST_KEYS: [&str; 8] =
+    ["name", "type", "parser", "auth", "dedup_window", "limits", "allow_hosts", "reveal_secrets"];
+
+/// The host's own transport of what is posted, and its key. `parser` names the plugin that reads it.
+const WEBHOOK: &str = "webhook";
+const WEBHOOK_PATH: &str = "webhook_path";
 
 /// As the original design's TTL.
 const DEDUP_WINDOW: Duration = Duration::from_secs(300);
@@ -25,6 +30,8 @@ pub struct SourceFile {
     pub name: String,
     /// The plugin's name.
     pub kind: String,
+    /// How a transport of the host feeds it; none: as the plugin says.
+    pub feed: Option<Feed>,
     pub auth: Option<Auth>,
     pub dedup_window: Duration,
     pub limits: Limits,
@@ -83,6 +90,7 @@ impl SourceFile {
         SourceSpec {
             name: self.name.clone(),
             config: self.config.clone(),
+            feed: self.feed.clone(),
             limits: self.limits.clone(),
             allow_hosts: self.allow_hosts.clone(),
             secrets: self.secrets.clone(),
@@ -113,18 +121,19 @@ impl Keys<'_> {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             return Err(self.problem("name", "may have letters, digits, `-`, `_` and `.` only"));
         }
-        let kind = self.required("type", "name the plugin that reads this source, such as prometheus")?;
+        let (kind, feed) = self.plugin()?;
         let auth = self.auth()?;
         let window: Option<DurationValue> = self.optional("dedup_window")?;
         let limits = self.limits()?;
         let reveal = self.optional("reveal_secrets")?.unwrap_or(false);
         let allow_hosts: Vec<HostRule> = self.optional("allow_hosts")?.unwrap_or_default();
-        let (config, secrets) = self.plugin_keys(reveal)?;
+        let (config, secrets) = self.plugin_keys(feed.is_some(), reveal)?;
         Ok(SourceFile {
             file: self.file.to_owned(),
             text: self.text.to_owned(),
             name,
             kind,
+            feed,
             auth,
             dedup_window: window.map_or(DEDUP_WINDOW, |window| window.0),
             limits,
@@ -154,6 +163,26 @@ impl Keys<'_> {
             Problem { file: self.file.to_owned(), line: Some(1), key: Some(key.to_owned()), reason }
         };
         self.optional(key)?.ok_or_else(missing)
+    }
+
+    /// Which plugin reads the source, and how it is fed if a transport of the host does.
+    fn plugin(&self) -> Result<(String, Option<Feed>), Problem> {
+        let named: String =
+            self.required("type", "name the plugin that reads this source, such as prometheus")?;
+        if named == WEBHOOK {
+            let plugin = self.required("parser", "name the plugin that reads what is posted")?;
+            let path = self.required(WEBHOOK_PATH, "say where senders post to, such as /alerts/beeper")?;
+            return Ok((plugin, Some(Feed::Webhook { path })));
+        }
+        match self.mapping.contains_key("parser") {
+            true => Err(self.problem(
+                "type",
+                format!(
+                    "`{named}` is no transport that this version has, and `parser` wants one: there is `{WEBHOOK}`"
+                ),
+            )),
+            false => Ok((named, None)),
+        }
     }
 
     fn auth(&self) -> Result<Option<Auth>, Problem> {
@@ -189,9 +218,10 @@ impl Keys<'_> {
     }
 
     /// Secrets stay `${NAME}`, a placeholder, unless the operator reveals them; what they stand for is the second.
-    fn plugin_keys(&self, reveal: bool) -> Result<(String, Secrets), Problem> {
+    fn plugin_keys(&self, by_transport: bool, reveal: bool) -> Result<(String, Secrets), Problem> {
         let mut secrets = Vec::new();
-        let own = |name: &Value| name.as_str().is_none_or(|name| !HOST_KEYS.contains(&name));
+        let ours = |name: &str| HOST_KEYS.contains(&name) || by_transport && name == WEBHOOK_PATH;
+        let own = |name: &Value| name.as_str().is_none_or(|name| !ours(name));
         let mut keys: Mapping = Mapping::new();
         for (name, value) in self.mapping.iter().filter(|(name, _)| own(name)) {
             let key = name.as_str().ok_or_else(|| Problem::of_file(self.file, "keys must be texts"))?;
@@ -249,6 +279,13 @@ mod tests {
     }
 
     #[test]
+    fn the_hosts_own_webhook_feeds_the_plugin_that_it_names() {
+        let source = parse("name: p\ntype: webhook\nwebhook_path: /x\nparser: beeper\nteam: a\n").unwrap();
+        assert_eq!((&*source.kind, &*source.config), ("beeper", r#"{"team":"a"}"#));
+        assert_eq!(source.feed, Some(Feed::Webhook { path: "/x".into() }));
+    }
+
+    #[test]
     fn revealed_secrets_go_to_the_plugin() {
         let source = parse("name: p\ntype: q\napi_key: ${TOKEN}\nreveal_secrets: true\n").unwrap();
         assert_eq!(source.config, r#"{"api_key":"s3cret"}"#);
@@ -271,6 +308,9 @@ mod tests {
             ("name: p\ntype: x\nlimits: { memory_mib: 0 }\n", "s.yaml:3: limits.memory_mib: ", "within"),
             ("name: p\nname: q\ntype: x\n", "s.yaml", "duplicate"),
             ("- a\n", "s.yaml: ", "mapping"),
+            ("name: p\ntype: webhook\nwebhook_path: /x\n", "s.yaml:1: parser: is missing", "plugin"),
+            ("name: p\ntype: webhook\nparser: q\n", "s.yaml:1: webhook_path: is missing", "/alerts/"),
+            ("name: p\ntype: nats\nparser: q\n", "s.yaml:2: type: `nats` is no transport", "`webhook`"),
         ];
         for (text, place, words) in cases {
             let error = parse(text).unwrap_err();

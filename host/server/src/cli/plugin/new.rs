@@ -40,7 +40,7 @@ enum Lang {
 enum Kind {
     /// A webhook's source with its parser
     Source,
-    /// A parser alone, for a source of one of the host's transports (this version has none yet)
+    /// A parser alone, for a source of the host's own webhook (its other transports come later)
     Parser,
     /// A source that fetches
     Poll,
@@ -84,11 +84,11 @@ fn next(options: &Options, dir: &str) -> Vec<(String, &'static str)> {
     next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
     next.push((format!("watchkeeper plugin build {dir} --out plugins/"), "a host that runs takes it over"));
     match options.kind {
-        Kind::Source | Kind::Poll | Kind::Live => {
+        Kind::Source | Kind::Parser | Kind::Poll | Kind::Live => {
             let source = format!("cp {dir}/source.yaml config/alert-sources/{}.yaml", options.name);
             next.push((source, "makes it a source; live, then"));
         }
-        Kind::Parser | Kind::Prompt | Kind::Playbook => {}
+        Kind::Prompt | Kind::Playbook => {}
     }
     next
 }

@@ -121,13 +121,6 @@ impl Tested<'_> {
         for (name, value) in mock.iter().flat_map(|mock| &mock.secrets) {
             environment.set(name, value);
         }
-        if self.exports(Interface::Parser) && !self.exports(Interface::Source) {
-            bail!(
-                "{} exports no source: a parser alone reads what the host's own transports bring, and this version has none; \
-                 export `source`, too, or test it by its SDK",
-                self.kind
-            );
-        }
         let file = self.source(&environment)?;
         let mut spec = file.spec();
         if let Some(mock) = mock {
@@ -162,7 +155,11 @@ impl Tested<'_> {
                 SourceFile::parse(&file, &text, environment)?
             }
             None => {
-                let text = format!("name: test\ntype: {}\n", self.kind);
+                let kind = &self.kind;
+                let text = match self.exports(Interface::Source) {
+                    true => format!("name: test\ntype: {kind}\n"),
+                    false => format!("name: test\ntype: webhook\nwebhook_path: /test\nparser: {kind}\n"),
+                };
                 SourceFile::parse(Path::new("<no source's file>"), &text, environment)?
             }
         };
