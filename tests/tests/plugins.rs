@@ -214,6 +214,39 @@ fn the_hosts_own_webhook_feeds_a_parser() {
     assert_eq!(host.post_to("/alerts/alone", "again").status, 200);
 }
 
+/// Says that it knows every alert best, and writes a prompt of none.
+fn prompts_alone() -> Vec<u8> {
+    const PROMPTS: &str = "watchkeeper:plugin/prompt-builder@0.1.0";
+    let alert = "i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i64";
+    let core = format!(
+        r#"(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+  (func (export "{PROMPTS}#score") (param {alert}) (result i32) (i32.const -1))
+  (func (export "{PROMPTS}#build") (param i32) (result i32) unreachable))"#
+    );
+    component(WIT, &[PROMPTS], &core)
+}
+
+#[test]
+fn what_only_writes_prompts_stands_before_no_playbook_while_there_is_no_model() {
+    let labels = [("alertname", "HighCPU"), ("severity", "critical"), ("instance", "localhost")];
+    let over = |setup: Setup| {
+        let host = setup.plugin_bytes("a-prompt.wasm", prompts_alone()).start();
+        host.store(&webhook([firing("cpu", &labels)]));
+        let over = host.investigations_once_over(1);
+        host.investigation(over[0]["id"].as_str().unwrap())
+    };
+    let known = over(Setup::new().playbooks());
+    assert!(
+        known["report"]["summary"].is_string() && known.to_string().contains("\"playbook high-cpu\""),
+        "{known:#}"
+    );
+    let alone = over(Setup::new());
+    assert!(alone.to_string().contains("a-prompt"), "a human hears why: {alone:#}");
+    assert_eq!(alone["report"], Value::Null, "{alone:#}");
+}
+
 /// A host with a neighbour and a hostile guest that has 200 ms a call, and 8 MiB.
 fn with_guest(mended: bool) -> Setup {
     let source = "name: guest\ntype: guest\nlimits: { call_ms: 200, memory_mib: 8 }\n";

@@ -1,5 +1,6 @@
 //! Plugins that write prompts, and playbooks as brains.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -66,11 +67,14 @@ async fn build(slot: &Slot, briefing: &Briefing) -> Result<Prompt, CallError> {
 #[async_trait]
 impl Brains for Registry {
     async fn open(&self, alert: &Alert, briefing: &Briefing) -> Result<Opening, BrainError> {
-        let slot = self.best_for(alert).await?;
+        let known = self.best_for(alert).await?;
+        // There is no model: what only writes prompts is no brain, and must not stand before a playbook that knows the alert, too.
+        let playbook = known.iter().find(|slot| is_playbook(slot));
+        let slot = playbook.unwrap_or(&known[0]).clone();
         let prompt = build(&slot, briefing).await?;
         slot.remember(alert, briefing);
         let name = &slot.name;
-        if !slot.live().is_some_and(|live| live.plugin.has(Interface::Playbook)) {
+        if playbook.is_none() {
             return Err(BrainError::new(format!(
                 "plugin {name} knows this alert but is no playbook, and no model is configured"
             )));
@@ -90,24 +94,30 @@ impl Brains for Registry {
     }
 }
 
+fn is_playbook(slot: &Slot) -> bool {
+    slot.live().is_some_and(|live| live.plugin.has(Interface::Playbook))
+}
+
 impl Registry {
-    /// The plugin with the highest score; the first by name among equals.
-    async fn best_for(&self, alert: &Alert) -> Result<Arc<Slot>, BrainError> {
-        let mut best: Option<(u32, Arc<Slot>)> = None;
-        let mut failed = Vec::new();
+    /// The plugins that know the alert, that with the highest score first, and by name among equals. At least one.
+    async fn best_for(&self, alert: &Alert) -> Result<Vec<Arc<Slot>>, BrainError> {
+        let (mut known, mut failed) = (Vec::new(), Vec::new());
         for slot in self.prompt_builders() {
             match score(&slot, alert).await {
-                Ok(score) if score > best.as_ref().map_or(0, |(best, _)| *best) => best = Some((score, slot)),
-                Ok(_) => {}
+                Ok(0) => {}
+                Ok(score) => known.push((Reverse(score), slot)),
                 Err(error) => failed.push(error.to_string()),
             }
         }
+        known.sort_by_key(|(score, _)| *score);
         for error in &failed {
             tracing::error!(%error, "a plugin failed to score an alert");
         }
-        best.map(|(_, slot)| slot).ok_or_else(|| {
+        if known.is_empty() {
             let failed = if failed.is_empty() { String::new() } else { format!("; {}", failed.join("; ")) };
-            BrainError::new(format!("no plugin knows alerts like `{}`{failed}", alert.title.line()))
-        })
+            let reason = format!("no plugin knows alerts like `{}`{failed}", alert.title.line());
+            return Err(BrainError::new(reason));
+        }
+        Ok(known.into_iter().map(|(_, slot)| slot).collect())
     }
 }
