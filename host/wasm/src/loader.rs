@@ -252,7 +252,6 @@ impl Plugin {
         check_header(&candidate.bytes)?;
         let vouched = candidate.vouched(&runtime.trust)?;
         let asks = candidate.asks()?;
-        weight::check(&candidate.bytes)?;
         steps.took("check");
         let live = is_exported_by(&candidate.bytes);
         let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
@@ -375,6 +374,7 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
     {
         return Ok((component, true));
     }
+    weight::check(bytes)?;
     let code = match &runtime.compiler {
         Some(program) => compiler::compile(program, live, bytes),
         None => {
