@@ -87,6 +87,12 @@ impl PluginState {
         self.attempts.drain(..over);
     }
 
+    /// It serves no more: there is nothing to go back to.
+    pub(crate) fn forget_versions(&mut self) {
+        self.good.clear();
+        self.trying.clear();
+    }
+
     fn is_record_alone(&self) -> bool {
         self.good.is_empty()
             && self.rejected.is_empty()

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::kept::PluginState;
 use crate::loader::{Candidate, Plugin, Refusal};
 use crate::record::{Attempt, Happening, Outcome, Steps};
 use crate::registry::{Registry, is_of, rejected};
@@ -40,13 +41,8 @@ impl Registry {
         slot.unload();
         self.remove(name);
         let attempt = Attempt::new("deleted", version, Outcome::Unloaded, Steps::begin()).because(reason);
-        self.tell(name, &attempt);
         // What comes under this name later is another plugin, and asks for no more than this one without being granted it.
-        self.kept().change(name, |state| {
-            state.good.clear();
-            state.trying.clear();
-            state.note(attempt);
-        });
+        self.note_with(name, attempt, PluginState::forget_versions);
         self.changed();
     }
 
@@ -122,15 +118,13 @@ impl Registry {
     pub(crate) fn rolled_back(&self, name: &str, from: &str, to: &str, reason: &str, steps: Steps) {
         let attempt = Attempt::new("rollback", Some(from.to_owned()), Outcome::RolledBack, steps)
             .because(format!("{reason}; {to} is back"));
-        self.tell(name, &attempt);
         let live = self.slot(name).and_then(|slot| slot.live());
-        self.kept().change(name, |state| {
+        self.note_with(name, attempt, |state| {
             state.reject(from, reason);
             state.prove(to);
             if let Some(live) = &live {
                 state.asked = Some(live.plugin.asks.clone());
             }
-            state.note(attempt);
         });
         // Another version may have come meanwhile, or been refused.
         if let Some(live) = live.filter(|live| live.plugin.version == to)

@@ -411,11 +411,9 @@ impl Registry {
                 if state.good.last() != Some(&version) {
                     self.kept.save(&candidate);
                     let attempt = Attempt::new("start", Some(version), Outcome::Live, steps);
-                    self.tell(&name, &attempt);
-                    self.kept.change(&name, |state| {
+                    self.note_with(&name, attempt, |state| {
                         state.prove(&candidate.version);
                         state.asked = Some(asks);
-                        state.note(attempt);
                     });
                 } else if !self.kept.has_copy(&version) {
                     self.kept.save(&candidate);
@@ -445,12 +443,7 @@ impl Registry {
             let version = state.good.last().cloned();
             let attempt = Attempt::new("start", version, Outcome::Unloaded, Steps::begin())
                 .because("its file was deleted before this start");
-            self.tell(&name, &attempt);
-            self.kept.change(&name, |state| {
-                state.good.clear();
-                state.trying.clear();
-                state.note(attempt);
-            });
+            self.note_with(&name, attempt, PluginState::forget_versions);
         }
     }
 }
@@ -633,8 +626,7 @@ impl Registry {
         let asks = slot.live().map(|live| live.plugin.asks.clone());
         let (of, came) = (&slot.name, Some(version.clone()));
         let attempt = Attempt { canary, ..Attempt::new(trigger, came, Outcome::Live, steps) };
-        self.tell(of, &attempt);
-        self.kept.change(of, |state| {
+        self.note_with(of, attempt, |state| {
             match on_trial {
                 true => state.trying.retain(|trying| *trying == version),
                 false => state.prove(&version),
@@ -644,7 +636,6 @@ impl Registry {
             if judged {
                 state.asked = asks;
             }
-            state.note(attempt);
         });
     }
 
@@ -707,13 +698,11 @@ impl Registry {
         let refused = version.clone();
         let attempt = Attempt::new("changed", version, Outcome::Refused, steps).because(&refusal.reason);
         let attempt = Attempt { canary, ..attempt };
-        self.tell(name, &attempt);
-        self.kept.change(name, |state| {
+        self.note_with(name, attempt, |state| {
             // What is on trial is needed, whatever is said of its file.
             if let Some(refused) = refused.filter(|_| other || serves.is_none()) {
                 state.end_trial(&refused);
             }
-            state.note(attempt);
         });
         self.set_refused(&refusal.path.clone(), Some(refusal));
         self.changed();
@@ -721,13 +710,16 @@ impl Registry {
 
     /// Tells of it, and keeps it.
     pub(crate) fn note(&self, name: &str, attempt: Attempt) {
-        self.tell(name, &attempt);
-        self.kept.change(name, |state| state.note(attempt));
+        self.note_with(name, attempt, |_| {});
     }
 
-    /// For who keeps it with something else.
-    pub(crate) fn tell(&self, name: &str, attempt: &Attempt) {
+    /// With what else it changes of what is known.
+    pub(crate) fn note_with(&self, name: &str, attempt: Attempt, change: impl FnOnce(&mut PluginState)) {
         attempt.tell(name, &self.journal, self.kept.only_looks);
+        self.kept.change(name, |state| {
+            change(state);
+            state.note(attempt);
+        });
     }
 }
 
