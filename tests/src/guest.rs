@@ -81,7 +81,7 @@ fn leb128(mut number: usize) -> Vec<u8> {
 
 /// A component of fifty kilobytes that takes minutes, and gigabytes, to compile: a function with thousands of variables, each
 /// of which every one of thousands of loops may have changed.
-pub fn compile_bomb() -> Vec<u8> {
+pub fn compile_bomb(name: &str) -> Vec<u8> {
     const VARIABLES: usize = 20_000;
     let a_loop = |n: usize| {
         let (changed, decides) = (n % VARIABLES, n * 7 % VARIABLES);
@@ -90,7 +90,8 @@ pub fn compile_bomb() -> Vec<u8> {
         )
     };
     let loops: String = (0..3_000).map(a_loop).collect();
-    from_text(&format!("(component (core module (func (local{}) {loops})))", " i32".repeat(VARIABLES)))
+    let variables = " i32".repeat(VARIABLES);
+    from_text(&format!("(component (core module ${name} (func (local{variables}) {loops})))"))
 }
 
 /// A source at `path` whose parser does what the payload's first letter says, for as long as `mended` is false:

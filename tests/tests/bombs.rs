@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use watchkeeper_tests::guest::{burdened, compile_bomb, from_text, hostile};
 use watchkeeper_tests::payload::{firing, webhook};
-use watchkeeper_tests::{Complaints, PATIENCE, Setup, Site, wait};
+use watchkeeper_tests::{Complaints, PATIENCE, Setup, Site, Watchkeeper, wait};
 
 const PATH: &str = "/alerts/guest";
 
@@ -63,16 +63,19 @@ fn what_would_burden_the_host_once_it_is_instantiated_is_refused() {
 #[test]
 fn what_can_not_be_compiled_within_its_bounds_costs_the_host_nothing() {
     let setup = Setup::new().config("watchkeeper.yaml", "plugins: { debounce: 20ms }\n");
-    let host = setup.plugin_bytes("first.wasm", compile_bomb()).start();
-    let refused = |name: &str| host.get(&format!("/api/v1/plugins/{name}")).json()["refused"].clone();
-    assert!(refused("first").as_str().unwrap().contains("to compile"), "at the start: {}", refused("first"));
+    let mut host = setup.plugin_bytes("first.wasm", compile_bomb("first")).start();
+    let refused = |host: &Watchkeeper, name: &str| {
+        host.get(&format!("/api/v1/plugins/{name}")).json()["refused"].clone()
+    };
+    let first = refused(&host, "first");
+    assert!(first.as_str().unwrap().contains("to compile"), "at the start: {first}");
     // And while it serves.
-    host.site.write("plugins/second.wasm", compile_bomb());
+    host.site.write("plugins/second.wasm", compile_bomb("second"));
     let began = Instant::now();
     let reason = wait("it is refused", 4 * PATIENCE, || {
         host.store(&webhook([firing("n", &[("alertname", "Neighbour")])]));
         std::thread::sleep(Duration::from_millis(50));
-        refused("second").as_str().map(str::to_owned)
+        refused(&host, "second").as_str().map(str::to_owned)
     });
     assert!(reason.contains("MiB to compile") || reason.contains("s to compile"), "{reason}");
     eprintln!("refused after {:?}: {reason}", began.elapsed());
@@ -83,6 +86,20 @@ fn what_can_not_be_compiled_within_its_bounds_costs_the_host_nothing() {
     wait("another is loaded", PATIENCE, || {
         (host.get("/api/v1/plugins/guest").json()["state"] == "live").then_some(())
     });
+    // What is known of them isn't found out once more at each start.
+    host.terminate();
+    let began = Instant::now();
+    host.restart();
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "both within half of what one took: {:?}",
+        began.elapsed()
+    );
+    for name in ["first", "second"] {
+        let why = refused(&host, name);
+        let why = why.as_str().unwrap();
+        assert!(why.contains("to compile") && why.contains("tried again a day after"), "{name}: {why}");
+    }
 }
 
 #[test]

@@ -25,6 +25,12 @@ use crate::kept;
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MOST_UNUSED: usize = 64;
 
+/// For how long a component isn't compiled again that took more than it may: another machine, or a lighter load, may be quicker.
+const REFUSED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of the sentence that says so.
+const MAX_REASON: u64 = 1024;
+
 /// How exactly it is known when code was used last: to a day, so that a start hardly ever writes.
 const EXACT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -57,7 +63,7 @@ pub(crate) fn prune(cache: &Path, needed: &BTreeSet<PathBuf>) {
     let mut unused: Vec<(Duration, PathBuf)> = entries
         .flatten()
         .map(|entry| entry.path())
-        // The code, or what a process left of it that was killed while it wrote.
+        // The code, why there is none, or what a process left that was killed while it wrote.
         .filter(|path| path.extension().is_some_and(|extension| extension != "sha256"))
         .filter(|path| !needed.contains(path))
         .filter_map(|path| Some((now.duration_since(used(&path)?).unwrap_or_default(), path)))
@@ -105,6 +111,23 @@ pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, code: &[u8]) 
     }
 }
 
+/// Why the component with this digest took too much to compile, if that was lately.
+pub(crate) fn refused(engine: &Engine, cache: &Path, component: &str) -> Option<String> {
+    let path = refusal(&file(engine, cache, component));
+    let age = SystemTime::now().duration_since(used(&path)?).ok()?;
+    let why = crate::file::read_text(&path, MAX_REASON).ok().filter(|_| age < REFUSED)?;
+    let minutes = age.as_secs() / 60;
+    Some(format!("{why} (found {minutes} minutes ago; tried again a day after that)"))
+}
+
+/// Others' plugins wait while one is compiled: so that it isn't, at each start, for nothing.
+pub(crate) fn refuse(engine: &Engine, cache: &Path, component: &str, why: &str) {
+    let path = refusal(&file(engine, cache, component));
+    if let Err(error) = kept::write(&path, why.as_bytes()) {
+        tracing::warn!(file = %path.display(), %error, "what can't be compiled can't be noted; the next start tries again");
+    }
+}
+
 /// Where the code of the component with this digest is.
 pub(crate) fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {
     let mut hasher = DefaultHasher::new();
@@ -114,4 +137,8 @@ pub(crate) fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {
 
 fn noted(path: &Path) -> PathBuf {
     path.with_extension("sha256")
+}
+
+fn refusal(path: &Path) -> PathBuf {
+    path.with_extension("refused")
 }

@@ -137,13 +137,13 @@ pub(crate) fn compile(program: &Path, live: bool, component: &[u8]) -> Result<Ve
     let status = child.wait().map_err(ours)?;
     let words = String::from_utf8_lossy(&words).into_owned();
     match status.code() {
-        Some(0) if code.len() as u64 > most => Err(Failed::Ended(format!(
+        Some(0) if code.len() as u64 > most => Err(Failed::TooMuch(format!(
             "compiles to more than {} MiB, which is what a file of its size may: give its memories less to begin with",
             bounds.code_mib
         ))),
         Some(0) => Ok(code),
         Some(code) if code == i32::from(REFUSED) && !lacked_memory(&words) => Err(Failed::Refused(words)),
-        _ => Err(Failed::Ended(ended(status, &words, bounds))),
+        _ => Err(ended(status, &words, bounds)),
     }
 }
 
@@ -157,7 +157,9 @@ fn lacked_memory(words: &str) -> bool {
 pub(crate) enum Failed {
     /// The compiler's words.
     Refused(String),
-    /// A sentence.
+    /// It took more than it may, and would again. A sentence.
+    TooMuch(String),
+    /// It ended otherwise; perhaps it was the machine. A sentence.
     Ended(String),
 }
 
@@ -172,23 +174,31 @@ fn read(from: Option<impl Read>, most: u64) -> Vec<u8> {
     kept
 }
 
-fn ended(status: ExitStatus, words: &str, bounds: Bounds) -> String {
+fn ended(status: ExitStatus, words: &str, bounds: Bounds) -> Failed {
     let Bounds { seconds, memory_mib, .. } = bounds;
-    const REMEDY: &str = "build it with optimisation, or make its functions smaller";
     let by = |signal: Signal| status.signal() == Some(signal.as_raw());
-    if by(Signal::XCPU) || status.code() == Some(LATE.into()) {
-        return format!(
-            "takes more than {seconds} s to compile, which is what a file of its size may: {REMEDY}"
-        );
+    let more = |than: String| {
+        format!(
+            "takes more than {than} to compile, which is what a file of its size may: build it with optimisation, or make its \
+             functions smaller"
+        )
+    };
+    let (time, memory) = (format!("{seconds} s"), format!("{memory_mib} MiB"));
+    if by(Signal::XCPU) {
+        return Failed::TooMuch(more(time));
     }
-    // The kernel kills it where the machine has less.
-    if lacked_memory(words) || by(Signal::KILL) {
-        return format!(
-            "takes more than {memory_mib} MiB to compile, which is what a file of its size may: {REMEDY}"
-        );
+    if lacked_memory(words) {
+        return Failed::TooMuch(more(memory));
+    }
+    if status.code() == Some(LATE.into()) {
+        return Failed::Ended(more(time));
+    }
+    // By the kernel, where the machine has less.
+    if by(Signal::KILL) {
+        return Failed::Ended(more(memory));
     }
     let last = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    format!("can't be compiled: the compiler failed on it ({status}): {last}")
+    Failed::Ended(format!("can't be compiled: the compiler failed on it ({status}): {last}"))
 }
 
 #[cfg(test)]
@@ -206,11 +216,20 @@ mod tests {
     #[test]
     fn how_it_ended_is_said() {
         let bounds = Bounds::of(1);
-        let raw = ExitStatus::from_raw;
-        assert!(ended(raw(Signal::XCPU.as_raw()), "", bounds).starts_with("takes more than 20 s"));
-        let aborted = ended(raw(Signal::ABORT.as_raw()), "memory allocation of 64 bytes failed\n", bounds);
-        assert!(aborted.starts_with("takes more than 1088 MiB"), "{aborted}");
-        let other = ended(raw(Signal::SEGV.as_raw()), "a\nthe last\n\n", bounds);
+        let ended = |raw: i32, words: &str| ended(ExitStatus::from_raw(raw), words, bounds);
+        let too_much = |failed: Failed, words: &str| match failed {
+            Failed::TooMuch(why) => assert!(why.starts_with(words), "{why}"),
+            failed => panic!("{failed:?}"),
+        };
+        too_much(ended(Signal::XCPU.as_raw(), ""), "takes more than 20 s");
+        let aborted = ended(Signal::ABORT.as_raw(), "memory allocation of 64 bytes failed\n");
+        too_much(aborted, "takes more than 1088 MiB");
+        // On another day it may be well.
+        for (raw, words) in [(Signal::KILL.as_raw(), "MiB"), (i32::from(LATE) << 8, "20 s")] {
+            let failed = ended(raw, "");
+            assert!(matches!(&failed, Failed::Ended(why) if why.contains(words)), "{failed:?}");
+        }
+        let Failed::Ended(other) = ended(Signal::SEGV.as_raw(), "a\nthe last\n\n") else { panic!() };
         assert!(other.contains("SIGSEGV") && other.ends_with("the last"), "{other}");
     }
 }

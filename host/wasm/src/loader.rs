@@ -369,10 +369,13 @@ fn text_of_wasm(bytes: &[u8]) -> bool {
 
 fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
     let linked = runtime.linked(live);
-    if let Some(cache) = &runtime.cache
-        && let Some(component) = compiled::load(&linked.engine, cache, digest)
-    {
-        return Ok((component, true));
+    if let Some(cache) = &runtime.cache {
+        if let Some(component) = compiled::load(&linked.engine, cache, digest) {
+            return Ok((component, true));
+        }
+        if let Some(why) = compiled::refused(&linked.engine, cache, digest) {
+            return Err(why);
+        }
     }
     weight::check(bytes)?;
     let code = match &runtime.compiler {
@@ -382,6 +385,12 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
         }
     };
     let code = code.map_err(|failed| match failed {
+        Failed::TooMuch(why) => {
+            if let Some(cache) = &runtime.cache {
+                compiled::refuse(&linked.engine, cache, digest, &why);
+            }
+            why
+        }
         Failed::Ended(why) => why,
         // A section that claims more bytes than there are, too, is what an interrupted copy leaves.
         Failed::Refused(error)
