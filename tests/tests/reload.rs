@@ -264,6 +264,27 @@ fn source_files_are_read_again_and_a_wrong_one_disables_itself_alone() {
 }
 
 #[test]
+fn a_source_whose_file_was_wrong_for_a_while_is_compared_by_what_it_read_before() {
+    let host = setup().config("watchkeeper.yaml", "plugins: { debounce: 500ms }\n").start();
+    for number in 0..5 {
+        assert_eq!(host.post_to(PATH, format!("before-{number}")).status, 200);
+    }
+    let source = host.site.config_dir().join("alert-sources/v.yaml");
+    let right = fs::read(&source).unwrap();
+    put(&source, b"name: v\ntype: [v]\n");
+    wait("it is disabled", PATIENCE, || (host.get(PATH).status == 404).then_some(()));
+    put(&source, &right);
+    wait("it is back", PATIENCE, || (host.get(PATH).status == 405).then_some(()));
+    assert_eq!(host.post_to(PATH, "after").status, 200);
+    put(&file(&host), &versioned(PATH, "v00002", Fault::None));
+    let came = wait("the next version comes", PATIENCE, || {
+        let last = last(&host);
+        (last["trigger"] == "replaced").then_some(last)
+    });
+    assert_eq!(came["canary"]["compared"], 6, "{came:#}");
+}
+
+#[test]
 fn compiled_code_that_nothing_needs_is_removed_and_what_serves_stays() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let mut host = setup().start();

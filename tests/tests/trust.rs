@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use watchkeeper_tests::guest::hostile;
+use watchkeeper_tests::guest::{Fault, hostile, versioned};
 use watchkeeper_tests::payload::{firing, webhook};
-use watchkeeper_tests::{Complaints, PATIENCE, Ran, Setup, Site, plugin_file, require, wait};
+use watchkeeper_tests::{Complaints, PATIENCE, Ran, Setup, Site, plugin_file, require, versions, wait};
 
 /// A component by its first bytes, which no compiler takes: what is said of it shows how far the loader came.
 const NO_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0 and then nothing that is one";
@@ -328,6 +328,43 @@ fn what_speaks_for_a_plugin_no_more_is_said_while_it_serves() {
         std::fs::write(&file, text).unwrap();
         refused(None);
     }
+}
+
+#[test]
+fn what_is_pinned_and_was_rolled_back_serves_after_a_restart_rather_than_none() {
+    let config = "plugins: { debounce: 20ms, locked: true }\n";
+    let site = versions::setup().config("watchkeeper.yaml", config).prepare();
+    let lock = |site: &Site| site.run(&["plugin", "lock"]).well();
+    lock(&site);
+    let mut host = site.start();
+    assert_eq!(versions::serving(&host), "v00001");
+    let bad = versioned(versions::PATH, "v00002", Fault::TrapsAfter(2));
+    versions::put(&versions::file(&host), &bad);
+    lock(&host.site);
+    wait("it serves", PATIENCE, || (versions::last(&host)["trigger"] == "replaced").then_some(()));
+    for n in 0..12 {
+        assert_eq!(host.post_to(versions::PATH, format!("after-{n}")).status, 200);
+    }
+    wait("it is rolled back", PATIENCE, || (versions::last(&host)["outcome"] == "rolled_back").then_some(()));
+    wait("it is said that the one before isn't pinned any more", PATIENCE, || {
+        host.log().contains("it serves until a restart: put its file").then_some(())
+    });
+    assert_eq!(versions::serving(&host), "v00001");
+
+    host.terminate();
+    host.restart();
+    assert_eq!(versions::serving(&host), "v00002", "which is all that the pins let in");
+    let refused = versions::plugin(&host)["refused"].as_str().unwrap().to_owned();
+    assert!(refused.contains("was rolled back") && refused.contains("no other is pinned"), "{refused}");
+    // The operator's word is another matter.
+    let good = versioned(versions::PATH, "v00003", Fault::None);
+    versions::put(&versions::file(&host), &good);
+    lock(&host.site);
+    wait("it serves", PATIENCE, || (versions::last(&host)["trigger"] == "replaced").then_some(()));
+    host.site.run(&["plugin", "rollback", "v"]).well();
+    host.terminate();
+    host.restart();
+    assert_eq!(host.post_to(versions::PATH, "x").status, 404, "{:#}", versions::plugin(&host));
 }
 
 #[test]

@@ -274,6 +274,13 @@ impl Sources {
         Some(entry.bound.as_ref().ok()?.binding.clone())
     }
 
+    /// The names of those that are to be told what they read before they were bound; each once.
+    pub fn to_be_reminded(&self) -> Vec<String> {
+        let bound =
+            |entry: &&Entry| entry.bound.as_ref().is_ok_and(|bound| bound.binding.is_to_be_reminded());
+        self.entries.values().filter(bound).map(|entry| entry.file.name.clone()).collect()
+    }
+
     /// Says what became of each source that `before` didn't say already: nothing is left out in silence.
     pub fn announce(&self, before: &[SourceStatus]) {
         let known = |status: &SourceStatus| {

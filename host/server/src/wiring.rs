@@ -288,7 +288,8 @@ impl Host {
         };
         let mut sources = Sources::new(registry.clone(), open, Some(polling));
         sources.reconcile(&config.sources);
-        prime(&sources, &*store, config.host.plugins.options().canary_payloads).await;
+        let canary_payloads = config.host.plugins.options().canary_payloads;
+        remind(&sources, &*store, canary_payloads).await;
         // Versions that came while no host ran.
         let (looking, folder) = (registry.clone(), plugin_folder.to_owned());
         tokio::task::spawn_blocking(move || looking.scan(&folder)).await?;
@@ -303,6 +304,7 @@ impl Host {
             config: config.folder.clone(),
             environment,
             data: data.to_owned(),
+            canary_payloads,
             // Not known, so they are read once more: they may have changed since.
             files: sources::Look::new(),
         };
@@ -401,9 +403,12 @@ pub async fn investigator(
     })
 }
 
-/// What was read before this process began is what the first new version of a plugin is tried on.
-async fn prime(sources: &Sources, store: &dyn Store, of_each: usize) {
-    let names: Vec<String> = sources.statuses().into_iter().map(|source| source.name).collect();
+/// What was read of a source before it was bound, by this process or another, is what a new version of its plugin is tried on.
+async fn remind(sources: &Sources, store: &dyn Store, of_each: usize) {
+    let names = sources.to_be_reminded();
+    if names.is_empty() {
+        return;
+    }
     let of_each = u32::try_from(of_each).unwrap_or(u32::MAX);
     match store.recent_payloads(&names, of_each, PRIMED_BYTES).await {
         // The newest of a source come first, and are to be remembered last.
@@ -428,6 +433,7 @@ struct Keeper {
     config: Option<PathBuf>,
     environment: Environment,
     data: PathBuf,
+    canary_payloads: usize,
     /// What their folder looked like when they were read.
     files: sources::Look,
 }
@@ -455,6 +461,9 @@ impl Keeper {
             match looked.await {
                 Ok((keeper, read)) => {
                     this = keeper;
+                    if plugins_changed || read.is_some() {
+                        remind(&this.sources, &*this.store, this.canary_payloads).await;
+                    }
                     this.enter(read).await;
                 }
                 Err(error) => {

@@ -10,6 +10,9 @@ use crate::record::{Attempt, Happening, Outcome, Steps};
 use crate::registry::{Registry, is_of, rejected};
 use crate::service::{Bound, Generation, Slot, Terms};
 
+/// Why a version was rolled back that nobody but the operator had anything against.
+pub(crate) const BY_HAND: &str = "by hand";
+
 impl Registry {
     /// A file is gone. What sources use serves on, unless it is to go with its file.
     pub(crate) fn file_deleted(&self, path: &Path) {
@@ -76,7 +79,7 @@ impl Registry {
         let order = self.in_order();
         if let Some(before) = slot.bring_back(&live) {
             steps.took("swap");
-            self.rolled_back(name, &live.plugin.version, &before.plugin.version, "by hand", steps);
+            self.rolled_back(name, &live.plugin.version, &before.plugin.version, BY_HAND, steps);
             return Ok(before.plugin.version.clone());
         }
         drop(order);
@@ -110,7 +113,7 @@ impl Registry {
         }
         slot.swap(Generation::new(plugin, sources, &slot.failures), &Terms { calls: 0, allowed_failures: 0 });
         steps.took("swap");
-        self.rolled_back(name, from, good, "by hand", steps);
+        self.rolled_back(name, from, good, BY_HAND, steps);
         Ok(good.clone())
     }
 
@@ -126,6 +129,7 @@ impl Registry {
                 state.asked = Some(live.plugin.asks.clone());
             }
         });
+        self.warn_of_a_restart(name, to);
         // Another version may have come meanwhile, or been refused.
         if let Some(live) = live.filter(|live| live.plugin.version == to)
             && self.refusal(&live.plugin.path).is_none()
@@ -134,6 +138,19 @@ impl Registry {
             self.set_refused(&refusal.path.clone(), Some(refusal));
         }
         self.changed();
+    }
+
+    /// What serves by pins or signatures that it has no more doesn't come in again.
+    fn warn_of_a_restart(&self, name: &str, version: &str) {
+        let Some(live) = self.slot(name).and_then(|slot| slot.live()) else { return };
+        let copy = self.kept().copy(version, &live.plugin.path);
+        let vouched = copy.map(|copy| copy.vouched(&self.runtime.trust));
+        if let Ok(Err(reason)) = vouched {
+            tracing::warn!(
+                plugin = name, %version,
+                "the version that is back {reason}; it serves until a restart: put its file into the plugins' folder again before that"
+            );
+        }
     }
 
     /// Ends quarantines, and forgets what was rolled back: the file's version is looked at again.

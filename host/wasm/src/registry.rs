@@ -17,6 +17,7 @@ use crate::engine::{Runtime, in_background};
 use crate::folder::{self, Look, Seen};
 use crate::kept::{Kept, PluginState};
 use crate::loader::{Candidate, Interface, Plugin, Refusal};
+use crate::orders::BY_HAND;
 use crate::pool::{CallError, Pool};
 use crate::reader::PluginReader;
 use crate::record::{Attempt, Canary, Happening, Journal, Outcome, Steps};
@@ -141,7 +142,12 @@ impl Binding {
         self.reader.fetch_here(cursor)
     }
 
-    /// A payload that was read before this process began, for the next version to be tried on.
+    /// Whether nobody has given it yet what was read before it was bound. It is asked once.
+    pub fn is_to_be_reminded(&self) -> bool {
+        self.reader.recent.is_to_be_reminded()
+    }
+
+    /// A payload that was read before this source was bound, for the next version to be tried on.
     pub fn remember(&self, payload: &Arc<Payload>) {
         self.reader.recent.push(payload, &self.reader.remembered);
     }
@@ -385,16 +391,37 @@ impl Registry {
             Ok((plugin, own))
         });
         let (loaded, instead) = match loaded {
-            Err(refusal) => match good.and_then(|good| self.kept.copy(good, path).ok()) {
-                Some(copy) => match Plugin::of(&self.runtime, &copy, &mut steps) {
-                    Ok(plugin) => (Ok((plugin, copy)), Some(refusal)),
-                    Err(_) => (Err(refusal), None),
-                },
-                None => (Err(refusal), None),
-            },
+            Err(refusal) => self.instead(path, &state, refusal, &mut steps),
             loaded => (loaded, None),
         };
         First { seen, loaded, steps, instead }
+    }
+
+    /// What serves where the file's own version doesn't: the last good one. Where pins let in none but the file's, that one after
+    /// all, though it was rolled back for its failures: what a plugin fails on is kept, and what comes to no plugin is not.
+    fn instead(
+        &self,
+        path: &Path,
+        state: &PluginState,
+        refusal: Refusal,
+        steps: &mut Steps,
+    ) -> (Result<(Plugin, Candidate), Refusal>, Option<Refusal>) {
+        let good = state.good.last().and_then(|good| self.kept.copy(good, path).ok());
+        if let Some(copy) = good
+            && let Ok(plugin) = Plugin::of(&self.runtime, &copy, steps)
+        {
+            return (Ok((plugin, copy)), Some(refusal));
+        }
+        let failed = |own: &Candidate| state.rejected(&own.version).is_some_and(|why| why != BY_HAND);
+        if self.runtime.trust.is_locked()
+            && let Some(own) = Candidate::read(path).ok().filter(failed)
+            && let Ok(plugin) = Plugin::of(&self.runtime, &own, steps)
+            && asks_too_much(&plugin, state).is_ok()
+        {
+            let reason = format!("{}. It serves all the same, for no other is pinned", refusal.reason);
+            return (Ok((plugin, own)), Some(Refusal { reason, ..refusal }));
+        }
+        (Err(refusal), None)
     }
 
     fn begin(&self, path: &Path, first: First) {
@@ -411,6 +438,10 @@ impl Registry {
                 if state.good.last() != Some(&version) {
                     self.kept.save(&candidate);
                     let attempt = Attempt::new("start", Some(version), Outcome::Live, steps);
+                    let attempt = match instead {
+                        Some(refusal) => attempt.because(refusal.reason),
+                        None => attempt,
+                    };
                     self.note_with(&name, attempt, |state| {
                         state.prove(&candidate.version);
                         state.asked = Some(asks);

@@ -7,7 +7,7 @@
 //! comes back by itself when that is too often. What the one before fails on, too, isn't counted.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
@@ -214,7 +214,11 @@ impl Remembered {
 
 /// The last payloads that a source's plugin read well.
 #[derive(Default)]
-pub(crate) struct Recent(Mutex<(VecDeque<Arc<Payload>>, usize)>);
+pub(crate) struct Recent {
+    /// With their bytes.
+    kept: Mutex<(VecDeque<Arc<Payload>>, usize)>,
+    reminded: AtomicBool,
+}
 
 impl Recent {
     pub(crate) fn push(&self, payload: &Arc<Payload>, remembered: &Remembered) {
@@ -223,7 +227,7 @@ impl Recent {
         if size(payload) > most_bytes {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (payloads, bytes) = &mut *kept;
         *bytes += size(payload);
         payloads.push_back(payload.clone());
@@ -233,8 +237,13 @@ impl Recent {
         }
     }
 
+    /// What was read before this was begun is given to it by whom is answered yes, once.
+    pub(crate) fn is_to_be_reminded(&self) -> bool {
+        !self.reminded.swap(true, Ordering::Relaxed)
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Payload>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.iter().cloned().collect()
+        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0.iter().cloned().collect()
     }
 }
 

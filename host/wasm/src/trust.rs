@@ -111,6 +111,11 @@ impl Trust {
         self
     }
 
+    /// Nothing but what is pinned is let in: of each plugin one version at most.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.enforced)
+    }
+
     pub(crate) fn lock_file(&self) -> Option<&Path> {
         self.lock.as_ref().map(|lock| lock.file.as_path())
     }
