@@ -272,6 +272,34 @@ fn failure_after_failure_is_quarantined_and_released() {
     assert!(host.alerts().iter().any(|alert| alert["id"] == "fine 2"));
 }
 
+/// What a plugin that fails is slowed down by is no more than its good calls bear.
+#[test]
+fn one_that_works_hard_is_well_again_after_a_mishap() {
+    let source = "name: hostile\ntype: hostile\nlimits: { call_ms: 3000 }\n";
+    let host = Setup::new().plugin_bytes("hostile.wasm", hostile()).source("hostile.yaml", source).start();
+    // As much work as takes a good part of the limit, if nothing holds it up.
+    let takes = |rounds: u64| {
+        let began = Instant::now();
+        assert_eq!(host.post_to(PATH, format!("work {rounds} {began:?}")).status, 200);
+        began.elapsed()
+    };
+    let mut rounds = 1 << 20;
+    while takes(rounds) < Duration::from_millis(900) {
+        rounds = rounds * 5 / 4;
+    }
+    for mishap in ["panic", "loop"] {
+        assert_eq!(host.post_to(PATH, mishap).status, 202);
+        eprintln!("after a {mishap}: {:?}", takes(rounds));
+        eprintln!("and again: {:?}", takes(rounds));
+    }
+    for n in 0..10 {
+        assert_eq!(host.post_to(PATH, format!("panic {n}")).status, 202);
+    }
+    let work = format!("work {rounds}");
+    wait("it is let out", PATIENCE, || (host.post_to(PATH, work.clone()).status == 200).then_some(()));
+    takes(rounds);
+}
+
 #[test]
 fn it_finds_nothing_of_what_a_process_has() {
     let host = setup("").env("SECRET_OF_THE_HOST", "x").start();

@@ -14,8 +14,7 @@ use crate::compiled;
 use crate::guest::{self, Guest};
 use crate::trust::Trust;
 
-/// How often running guests are asked whether their time is over. A call ends within 10 ms of its deadline: half of that is for
-/// the guest's end itself, its memory given back.
+/// How often running guests are asked whether their time is over.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// Guests' stacks. Rust's and Python's need well under half of it.

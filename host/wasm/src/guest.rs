@@ -57,11 +57,22 @@ pub(crate) struct Guest {
     /// When the call that is under way began, and must be over.
     began: Instant,
     deadline: Instant,
-    /// The call before it failed.
-    pub(crate) suspect: bool,
+    /// Of a plugin that failed lately.
+    pub(crate) suspicion: Option<Suspicion>,
+    /// How often the call met the engine's clock: what it computed, in ticks.
+    pub(crate) ticks: u32,
     calls: Calls,
     /// Of a guest that holds a subscription.
     live: Option<Live>,
+}
+
+/// What is thought of a call of a plugin that failed lately.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Suspicion {
+    /// How much it may compute before it stands back, in the engine's ticks.
+    pub(crate) patience: u32,
+    /// Whether it is slowed down then, too.
+    pub(crate) slowed: bool,
 }
 
 struct Live {
@@ -131,14 +142,16 @@ impl Guest {
             hooks: Hooks::new(around.outgoing.clone()),
             began: Instant::now(),
             deadline: Instant::now(),
-            suspect: false,
+            suspicion: None,
+            ticks: 0,
             calls: around.calls.clone(),
             live,
         }
     }
 
-    pub(crate) fn begin(&mut self, now: Instant, limit: Duration, suspect: bool) {
-        (self.began, self.deadline, self.suspect) = (now, now + limit, suspect);
+    pub(crate) fn begin(&mut self, now: Instant, limit: Duration, suspicion: Option<Suspicion>) {
+        (self.began, self.deadline) = (now, now + limit);
+        (self.suspicion, self.ticks) = (suspicion, 0);
         self.hooks.begin(self.deadline);
     }
 

@@ -297,7 +297,7 @@ impl Plugin {
         store.set_hostcall_fuel(limits.result);
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
-        store.data_mut().begin(Instant::now(), limits.call, false);
+        store.data_mut().begin(Instant::now(), limits.call, None);
         let _under_way = self.calls.begin();
         let tried = waiting(|| self.instantiate(&mut store));
         tried.map(drop).map_err(|error| {

@@ -3,6 +3,7 @@
 //! Invariant: one call at a time in an instance; after a call that didn't return, the instance is gone.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,14 @@ use watchkeeper_domain::untrusted::visible;
 use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
 use crate::engine::{TICK, give_way, stand_back, waiting};
-use crate::guest::{Guest, Surroundings};
+use crate::guest::{Guest, Surroundings, Suspicion};
 use crate::limits::Limits;
 use crate::loader::{Interface, Plugin};
 use crate::outgoing::Outgoing;
 use crate::reader::TooManyAlerts;
 use crate::record::Failures;
 use crate::source::SourceSpec;
-use crate::supervisor::{Quarantine, Supervisor, Verdict};
+use crate::supervisor::{Call, Quarantine, Supervisor, Verdict};
 use crate::waits::WaitedTooLong;
 
 /// Calls after which an instance makes way for a new one, so that a slow leak in a guest stays small.
@@ -34,10 +35,15 @@ const MAX_WAITING: usize = 1024;
 /// And for how long.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Of a plugin that failed lately, a call that computes for longer than this is slowed down to a quarter of a core: it may
-/// well run into its deadline again, and its neighbours shall not notice.
-const SUSPECT_AFTER: Duration = Duration::from_millis(20);
+/// Of a plugin that failed lately, a call that computes for longer than this, in ticks, stands back and is slowed down to a quarter
+/// of a core: it may well run into its deadline again, and its neighbours shall not notice. One whose good calls take longer
+/// has twice as long as they do, for what is well must be able to show it.
+const SUSPECT_AFTER: u32 = 4;
 const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
+
+/// What a guest's end takes, its memory given back. It is part of the call's time, so that all is over within a tick of the
+/// deadline.
+const END: Duration = Duration::from_micros(500);
 
 /// What a call into a plugin can end in, besides its answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -89,8 +95,7 @@ pub(crate) struct Instance {
 #[derive(Clone, Copy)]
 struct Admitted {
     at: Instant,
-    /// Of a plugin that failed lately.
-    suspect: bool,
+    suspicion: Option<Suspicion>,
 }
 
 /// Cheap to clone.
@@ -108,6 +113,8 @@ struct Inner {
     running: Arc<Semaphore>,
     waiting: Semaphore,
     supervisor: Supervisor,
+    /// What the longest of its lately good calls computed, in ticks.
+    longest: AtomicU32,
     failures: Arc<Failures>,
 }
 
@@ -137,6 +144,7 @@ impl Pool {
             running: Arc::new(Semaphore::new(cores)),
             waiting: Semaphore::new(MAX_WAITING),
             supervisor: Supervisor::default(),
+            longest: AtomicU32::new(0),
             failures,
         }))
     }
@@ -166,7 +174,7 @@ impl Pool {
         };
         let config = plugin.has(Interface::Source).then(|| spec.config.clone());
         let pool = Self::with(plugin, spec.limits.clone(), config, around, failures);
-        let (instance, feed) = waiting(|| pool.0.make(false))?;
+        let (instance, feed) = waiting(|| pool.0.make(None))?;
         let feed = spec.feed.clone().or(feed).ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
@@ -205,7 +213,7 @@ impl Pool {
             let _held = (running, fetching, under_way);
             inner.call(admitted, time, call)
         };
-        let called = match admitted.suspect {
+        let called = match admitted.suspicion.is_some() {
             true => own_thread(work, true).await,
             false => tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string()),
         };
@@ -284,7 +292,7 @@ impl Inner {
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        self.supervised(admitted, self.attempt(admitted.suspect, time, call))
+        self.supervised(admitted, self.attempt(admitted.suspicion, time, call))
     }
 
     /// Whoever is admitted makes the call, and hears [`Inner::supervised`] of it: it may be the one that ends a quarantine.
@@ -293,12 +301,33 @@ impl Inner {
         if self.plugin.calls.are_ending() {
             return Err(self.stopping());
         }
-        self.supervisor.admit(now).map_err(|quarantine| CallError::Quarantined {
+        let call = self.supervisor.admit(now).map_err(|quarantine| CallError::Quarantined {
             plugin: self.who(),
             left: quarantine.until.saturating_duration_since(now),
             reason: quarantine.reason,
         })?;
-        Ok(Admitted { at: now, suspect: self.supervisor.is_suspect(now) })
+        let suspicion = self.supervisor.is_suspect(now).then(|| {
+            let patience = self.longest.load(Ordering::Relaxed).saturating_mul(2).max(SUSPECT_AFTER);
+            // A probe may take what it needs: that is the way back of what takes long.
+            Suspicion { patience, slowed: call == Call::Ordinary }
+        });
+        Ok(Admitted { at: now, suspicion })
+    }
+
+    /// A call went well that computed for so many ticks. What only one call ever took is forgotten in time.
+    fn went_well(&self, ticks: u32) {
+        if ticks > 0 {
+            let longest = self.longest.load(Ordering::Relaxed);
+            self.longest.store(ticks.max(longest - longest / 8), Ordering::Relaxed);
+        }
+    }
+
+    /// A call ran out of time in which it computed for so many ticks: good calls of long ago excuse no more than three in a row.
+    fn ran_out_of_time(&self, ticks: u32) {
+        let longest = self.longest.load(Ordering::Relaxed);
+        if ticks > longest {
+            self.longest.store(longest - longest.div_ceil(4), Ordering::Relaxed);
+        }
     }
 
     fn supervised<T>(&self, admitted: Admitted, called: Result<T, CallError>) -> Result<T, CallError> {
@@ -327,9 +356,9 @@ impl Inner {
         sink: Arc<dyn Sink>,
         until: oneshot::Receiver<()>,
     ) -> Result<(), CallError> {
-        let Instance { mut store, functions, .. } = self.make(admitted.suspect)?.0;
+        let Instance { mut store, functions, .. } = self.make(admitted.suspicion)?.0;
         let live = functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
-        let limit = self.begin(&mut store, Time::Fetch, admitted.suspect);
+        let limit = self.begin(&mut store, Time::Fetch, admitted.suspicion);
         match live.subscribe(&mut store, limit, sink, until, || self.slowed()) {
             Ok(answer) => answer.map_err(|error| self.refused(error.with_notes(&store.data().denied()))),
             Err(error) => Err(self.broken(store, limit, &error)),
@@ -363,18 +392,19 @@ impl Inner {
 
     fn attempt<T>(
         &self,
-        suspect: bool,
+        suspicion: Option<Suspicion>,
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
         let mut instance = match self.take() {
             Some(instance) => instance,
-            None => self.make(suspect)?.0,
+            None => self.make(suspicion)?.0,
         };
-        let limit = self.begin(&mut instance.store, time, suspect);
+        let limit = self.begin(&mut instance.store, time, suspicion);
         instance.calls += 1;
         match call(&mut instance) {
             Ok(answer) => {
+                self.went_well(instance.store.data().ticks);
                 let denied = if answer.is_err() { instance.store.data().denied() } else { Vec::new() };
                 self.give_back(instance);
                 answer.map_err(|error| self.refused(error.with_notes(&denied)))
@@ -384,12 +414,12 @@ impl Inner {
     }
 
     /// Instantiates and, for a source, configures. Both are held to the limits of one call.
-    fn make(&self, suspect: bool) -> Result<(Instance, Option<Feed>), CallError> {
+    fn make(&self, suspicion: Option<Suspicion>) -> Result<(Instance, Option<Feed>), CallError> {
         let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.result);
-        store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
-        let limit = self.begin(&mut store, Time::Call, suspect);
+        store.epoch_deadline_callback(|mut guest| Ok(at_tick(guest.data_mut())));
+        let limit = self.begin(&mut store, Time::Call, suspicion);
         let functions = match self.plugin.instantiate(&mut store) {
             Ok(functions) => functions,
             Err(error) => return Err(self.broken(store, limit, &error)),
@@ -400,16 +430,17 @@ impl Inner {
             Some(Err(error)) => return Err(self.broken(store, limit, &error)),
             None => None,
         };
+        self.went_well(store.data().ticks);
         Ok((Instance { store, functions, most_alerts: self.limits.alerts, calls: 0 }, feed))
     }
 
     /// The call's time begins, and is answered.
-    fn begin(&self, store: &mut Store<Guest>, time: Time, suspect: bool) -> Duration {
+    fn begin(&self, store: &mut Store<Guest>, time: Time, suspicion: Option<Suspicion>) -> Duration {
         let limit = match time {
             Time::Call => self.limits.call,
             Time::Fetch => self.limits.fetch,
         };
-        store.data_mut().begin(Instant::now(), limit, suspect);
+        store.data_mut().begin(Instant::now(), limit, suspicion);
         store.set_epoch_deadline(1);
         limit
     }
@@ -421,10 +452,11 @@ impl Inner {
             return self.stopping();
         }
         let (reason, over_time) = self.why(guest, limit, error);
-        let deadline = guest.deadline();
+        let (deadline, ticks) = (guest.deadline(), guest.ticks);
         drop(store);
         let over = Instant::now().saturating_duration_since(deadline);
         if over_time {
+            self.ran_out_of_time(ticks);
             metrics::histogram!("agent_plugin_overrun_seconds", "plugin" => self.plugin.name.clone())
                 .record(over);
         }
@@ -476,20 +508,24 @@ impl Inner {
     }
 }
 
-/// A guest that computes meets the engine's clock at each tick.
-fn at_tick(guest: &Guest) -> UpdateDeadline {
-    let (computed, left) = guest.times();
+/// A guest that computes meets the engine's clock at each tick. A call that is over within one, as almost all are, never does.
+fn at_tick(guest: &mut Guest) -> UpdateDeadline {
+    guest.ticks += 1;
+    let left = guest.times().1.saturating_sub(END);
     if left.is_zero() || guest.is_to_end() {
         return UpdateDeadline::Interrupt;
     }
-    // A call that is over within a tick, as almost all are, never comes here.
-    if GIVES_WAY.replace(false) {
-        stand_back();
-    }
-    if guest.suspect && computed > SUSPECT_AFTER {
-        std::thread::sleep(SUSPECT_PAUSE.min(left));
-        if left <= SUSPECT_PAUSE {
-            return UpdateDeadline::Interrupt;
+    if let Some(Suspicion { patience, slowed }) = guest.suspicion
+        && guest.ticks > patience
+    {
+        if GIVES_WAY.replace(false) {
+            stand_back();
+        }
+        if slowed {
+            std::thread::sleep(SUSPECT_PAUSE.min(left));
+            if left <= SUSPECT_PAUSE {
+                return UpdateDeadline::Interrupt;
+            }
         }
     }
     UpdateDeadline::Continue(1)

@@ -40,6 +40,14 @@ pub(crate) struct Quarantine {
     probing: bool,
 }
 
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call {
+    Ordinary,
+    /// Also for whether the plugin is well again.
+    Probe,
+}
+
 /// What a failure led to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
@@ -49,17 +57,18 @@ pub(crate) enum Verdict {
 }
 
 impl Supervisor {
-    /// Whether a call may be made now. The quarantine that stands against it, if one does.
-    pub(crate) fn admit(&self, now: Instant) -> Result<(), Quarantine> {
+    /// Whether a call may be made now, and whether it's one that decides over a quarantine. The one that stands against it, if one
+    /// does.
+    pub(crate) fn admit(&self, now: Instant) -> Result<Call, Quarantine> {
         if self.strikes.load(Ordering::Relaxed) < STRIKES {
-            return Ok(());
+            return Ok(Call::Ordinary);
         }
         let mut quarantine = self.lock();
         match quarantine.as_mut() {
-            None => Ok(()),
+            None => Ok(Call::Ordinary),
             Some(standing) if now >= standing.until && !standing.probing => {
                 standing.probing = true;
-                Ok(())
+                Ok(Call::Probe)
             }
             Some(standing) => Err(standing.clone()),
         }
@@ -143,7 +152,7 @@ mod tests {
     fn struck_out(supervisor: &Supervisor, now: Instant) {
         for strike in 1..STRIKES {
             assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(strike));
-            assert_eq!(supervisor.admit(now), Ok(()));
+            assert_eq!(supervisor.admit(now), Ok(Call::Ordinary));
         }
         assert_eq!(supervisor.failed(now, TOOK, "the last"), Verdict::Quarantined(FIRST));
     }
@@ -167,16 +176,16 @@ mod tests {
         for _ in 0..12 {
             assert!(supervisor.admit(now + lasts - Duration::from_millis(1)).is_err());
             now += lasts;
-            assert_eq!(supervisor.admit(now), Ok(()));
+            assert_eq!(supervisor.admit(now), Ok(Call::Probe));
             assert!(supervisor.admit(now).is_err(), "one probe at a time");
             lasts = (lasts * 2).min(LONGEST);
             assert_eq!(supervisor.failed(now, TOOK, "again"), Verdict::Quarantined(lasts));
         }
         assert_eq!(lasts, LONGEST);
         now += lasts;
-        assert_eq!(supervisor.admit(now), Ok(()));
+        assert_eq!(supervisor.admit(now), Ok(Call::Probe));
         assert!(supervisor.succeeded());
-        assert_eq!(supervisor.admit(now), Ok(()));
+        assert_eq!(supervisor.admit(now), Ok(Call::Ordinary));
         assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(1));
     }
 
@@ -187,7 +196,7 @@ mod tests {
         assert_eq!(supervisor.failed(now, TOOK, "late"), Verdict::Strike(STRIKES + 1));
         assert_eq!(supervisor.quarantine().unwrap().lasts, FIRST);
         assert!(supervisor.release());
-        assert_eq!(supervisor.admit(now), Ok(()));
+        assert_eq!(supervisor.admit(now), Ok(Call::Ordinary));
     }
 
     #[test]

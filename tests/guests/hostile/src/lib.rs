@@ -101,6 +101,11 @@ impl Hostile {
                 std::thread::sleep(Duration::from_secs(3600));
                 String::new()
             }
+            // No harm, but as much work as is asked for, by whatever clock.
+            "work" => {
+                let rounds = does.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0_u64);
+                (0..rounds).fold(1_u64, |n, round| std::hint::black_box(n.rotate_left(5) ^ round)).to_string()
+            }
             "memory" => {
                 let mut kept = Vec::new();
                 loop {
