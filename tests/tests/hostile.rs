@@ -244,6 +244,10 @@ fn failure_after_failure_is_quarantined_and_released() {
     // After a second, one call is let through, and it behaves.
     wait("it is let out", PATIENCE, || (host.post_to(PATH, "fine").status == 200).then_some(()));
     assert_eq!(host.get("/api/v1/plugins/hostile").json()["state"], "live");
+    wait("what came meanwhile is read", PATIENCE, || {
+        let letters = host.site.run(&["replay", "--list", "--json"]).well().json();
+        (letters["items"].as_array()?.len() == 10).then_some(())
+    });
     for n in 0..10 {
         host.post_to(PATH, format!("panic again {n}"));
     }

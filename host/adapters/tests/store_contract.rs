@@ -85,6 +85,7 @@ macro_rules! store_contract {
                 a_dead_letter_is_kept_as_it_came,
                 dead_letters_are_listed_by_source_and_after,
                 a_replay_settles_once,
+                letters_that_no_plugin_was_asked_to_read_are_listed_until_one_is,
                 of_two_replays_one_settles,
                 replayed_alerts_were_received_when_the_letter_was,
             );

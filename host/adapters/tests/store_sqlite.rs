@@ -62,7 +62,7 @@ async fn payloads_are_kept_as_they_came_each_once() {
     let said = Delivery { payload: Arc::new(payload("ü{")), ..delivery(7, [firing("a")]) };
     store.ingest(said).await.unwrap();
     say(&store, 8, []).await;
-    let dead = store.bury("prom", at(9), Arc::new(payload("dead")), &"trap".into()).await.unwrap();
+    let dead = store.bury("prom", at(9), Arc::new(payload("dead")), &"trap".into(), true).await.unwrap();
     let replay =
         Delivery { replay_of: Some(dead), payload: Arc::new(payload("dead")), ..delivery(9, [firing("b")]) };
     store.ingest(replay).await.unwrap();
@@ -280,7 +280,7 @@ fn a_newer_store_is_refused_with_both_versions() {
     beside(data.path()).pragma_update(None, "user_version", 99).unwrap();
     let message = refused(data.path());
     assert!(message.contains("99") && message.contains("newer Watchkeeper"), "{message}");
-    assert_eq!(message.matches("up to 5").count(), 1, "it says which version this one knows: {message}");
+    assert_eq!(message.matches("up to 6").count(), 1, "it says which version this one knows: {message}");
 }
 
 #[tokio::test]

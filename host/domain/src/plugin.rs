@@ -115,6 +115,9 @@ pub enum ReadError {
     /// Whoever keeps the plugin mends it: trap, deadline, memory, or its own word. The payload becomes a dead letter.
     #[error("{}", .0.line())]
     Failed(Untrusted),
+    /// As [`ReadError::Failed`], but the plugin wasn't asked: it failed too often before, and is asked again in a while.
+    #[error("{}", .0.line())]
+    NotAsked(Untrusted),
 }
 
 impl ReadError {
@@ -124,7 +127,7 @@ impl ReadError {
             ReadError::InvalidPayload(_) => "invalid_payload",
             ReadError::Unauthorized(_) => "unauthorized",
             ReadError::Unavailable { .. } => "unavailable",
-            ReadError::Failed(_) => "plugin_failed",
+            ReadError::Failed(_) | ReadError::NotAsked(_) => "plugin_failed",
         }
     }
 }
@@ -153,6 +156,9 @@ pub trait Reader: Send + Sync {
     async fn subscribe(&self, _: Arc<dyn Sink>) -> Result<(), ReadError> {
         Err(ReadError::Failed("it holds no subscription".into()))
     }
+
+    /// What reads now: another may read what this one failed on. None where nothing does.
+    fn version(&self) -> Option<String>;
 
     /// Whether the source can do its work: credentials accepted, upstream reachable. Fine where its plugin can't tell.
     async fn check(&self) -> Result<(), ReadError>;

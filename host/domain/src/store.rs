@@ -66,8 +66,10 @@ pub struct DeadLetter {
     pub source: String,
     pub received_at: Timestamp,
     pub payload: Payload,
-    /// What the plugin failed with, last.
+    /// What the plugin failed with, last; why it wasn't asked, if it never was.
     pub error: Untrusted,
+    /// Whether any plugin tried to read it.
+    pub asked: bool,
 }
 
 /// What came of removing old payloads.
@@ -239,14 +241,18 @@ pub trait Store: Send + Sync {
     /// with [`Delivery::cursor`].
     async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError>;
 
-    /// Keeps a payload on which its plugin failed.
+    /// Keeps a payload on which its plugin failed, or which it wasn't `asked` to read.
     async fn bury(
         &self,
         source: &str,
         received_at: Timestamp,
         payload: Arc<Payload>,
         error: &Untrusted,
+        asked: bool,
     ) -> Result<PayloadId, StoreError>;
+
+    /// A plugin was asked to read a dead letter, and failed on it. Of one that is settled by now, nothing is noted.
+    async fn bury_again(&self, id: PayloadId, error: &Untrusted) -> Result<(), StoreError>;
 
     /// Unsettled ones, oldest first, above `after`.
     async fn dead_letters(
@@ -255,6 +261,17 @@ pub trait Store: Send + Sync {
         after: Option<PayloadId>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Of a source, those that no plugin was asked to read, oldest first, above `after`.
+    async fn unasked_letters(
+        &self,
+        source: &str,
+        after: Option<PayloadId>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// The sources that have such.
+    async fn unasked_sources(&self) -> Result<Vec<String>, StoreError>;
 
     /// Of each of these sources, the latest `limit` payloads that a plugin read well, to try another version of it with: the
     /// latest of each, then the second latest of each, and so on. Of those, what doesn't fit into what is left of `max_bytes`

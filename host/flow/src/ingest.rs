@@ -84,6 +84,15 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
+/// Why a dead letter stays one.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReplayed {
+    #[error(transparent)]
+    Unread(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl From<ReadError> for Refused {
     /// A failure of the plugin keeps nobody's payload here, so it may be tried again.
     fn from(error: ReadError) -> Self {
@@ -95,7 +104,9 @@ impl From<ReadError> for Refused {
                     retry_after_ms.map(|millis| Duration::from_millis(millis).min(LONGEST_RETRY_AFTER));
                 Refused::Unavailable { reason, retry_after }
             }
-            ReadError::Failed(reason) => Refused::Unavailable { reason, retry_after: None },
+            ReadError::Failed(reason) | ReadError::NotAsked(reason) => {
+                Refused::Unavailable { reason, retry_after: None }
+            }
         }
     }
 }
@@ -120,9 +131,10 @@ impl Ingest {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(reply)) => return Ok(Accepted::Replied(reply)),
             Err(ReadError::Failed(error)) => {
-                let id = self.store.bury(&source.name, received_at, payload, &error).await?;
-                tracing::warn!(source = %source.name, payload = %id, error = error.line(), "the plugin failed; its payload is kept");
-                return Ok(Accepted::DeadLetter { id, error });
+                return self.set_aside(source, received_at, payload, error, true).await;
+            }
+            Err(ReadError::NotAsked(error)) => {
+                return self.set_aside(source, received_at, payload, error, false).await;
             }
             Err(error) => return Err(error.into()),
         };
@@ -130,26 +142,48 @@ impl Ingest {
         Ok(Accepted::Stored(self.keep(source, delivery, started).await?))
     }
 
-    /// Reads a dead letter again. Ok(Stored): it is settled. Whatever else: it stays.
-    pub async fn replay(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, Refused> {
+    async fn set_aside(
+        &self,
+        source: &Source,
+        received_at: Timestamp,
+        payload: Arc<Payload>,
+        error: Untrusted,
+        asked: bool,
+    ) -> Result<Accepted, Refused> {
+        let id = self.store.bury(&source.name, received_at, payload, &error, asked).await?;
+        tracing::warn!(source = %source.name, payload = %id, error = error.line(), "the plugin failed; its payload is kept");
+        Ok(Accepted::DeadLetter { id, error })
+    }
+
+    /// Reads a dead letter again. Ok: it is settled. Whatever else: it stays, with what its plugin fails on now.
+    pub async fn replay(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, NotReplayed> {
         let payload = Arc::new(letter.payload.clone());
         let alerts = match read(source, &payload).await {
             Ok(Read::Alerts(alerts)) => alerts,
             Ok(Read::Reply(_)) => Vec::new(),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if !matches!(error, ReadError::NotAsked(_) | ReadError::Unavailable { .. }) {
+                    self.store.bury_again(letter.id, &error.to_string().into()).await?;
+                }
+                return Err(error.into());
+            }
         };
-        self.settle(source, letter, alerts).await
+        Ok(self.settle(source, letter, alerts).await?)
     }
 
     /// As [`Ingest::replay`], of a source whose plugin handed the alert on by itself: no plugin reads it again, but the rules may
     /// be others by now.
-    pub async fn replay_handed_on(&self, source: &Source, letter: DeadLetter) -> Result<Receipt, Refused> {
+    pub async fn replay_handed_on(
+        &self,
+        source: &Source,
+        letter: DeadLetter,
+    ) -> Result<Receipt, NotReplayed> {
         let Some(batch) = Batch::of_payload(&letter.payload) else {
             let reason = "it isn't what a live source's plugin handed on, and such a plugin reads no payload";
-            return Err(Refused::InvalidPayload(reason.into()));
+            return Err(ReadError::InvalidPayload(reason.into()).into());
         };
         let alerts = validate(batch.alerts)?;
-        self.settle(source, letter, alerts).await
+        Ok(self.settle(source, letter, alerts).await?)
     }
 
     async fn settle(
@@ -157,10 +191,10 @@ impl Ingest {
         source: &Source,
         letter: DeadLetter,
         alerts: Vec<Alert>,
-    ) -> Result<Receipt, Refused> {
+    ) -> Result<Receipt, StoreError> {
         let DeadLetter { id, received_at, payload, .. } = letter;
         let delivery = self.delivery(source, received_at, Arc::new(payload), alerts);
-        Ok(self.store.ingest(Delivery { replay_of: Some(id), ..delivery }).await?)
+        self.store.ingest(Delivery { replay_of: Some(id), ..delivery }).await
     }
 
     /// Sets aside what the plugin handed on and can't be stored as it is.
@@ -172,7 +206,7 @@ impl Ingest {
         error: &ReadError,
     ) -> Result<(), StoreError> {
         source.metrics.error(error);
-        let id = self.store.bury(&source.name, received_at, payload, &error.to_string().into()).await?;
+        let id = self.store.bury(&source.name, received_at, payload, &error.to_string().into(), true).await?;
         tracing::warn!(source = %source.name, payload = %id, %error, "an alert breaks a rule; it is kept as a dead letter");
         Ok(())
     }
@@ -321,7 +355,7 @@ impl SourceMetrics {
             ReadError::InvalidPayload(_) => &self.invalid_payload,
             ReadError::Unauthorized(_) => &self.unauthorized,
             ReadError::Unavailable { .. } => &self.unavailable,
-            ReadError::Failed(_) => &self.plugin_failed,
+            ReadError::Failed(_) | ReadError::NotAsked(_) => &self.plugin_failed,
         };
         counter.increment(1);
     }

@@ -13,3 +13,4 @@ pub mod investigate;
 pub mod live;
 pub mod poll;
 pub mod retention;
+pub mod second_chance;

@@ -17,7 +17,7 @@ use watchkeeper_domain::Timestamp;
 use watchkeeper_domain::alert::{RawAlert, Status};
 use watchkeeper_domain::plugin::{Batch, Payload, ReadError, Reader, Reading, Reply};
 use watchkeeper_domain::store::*;
-use watchkeeper_flow::ingest::{Accepted, Ingest, Refused, Source};
+use watchkeeper_flow::ingest::{Accepted, Ingest, NotReplayed, Refused, Source};
 
 /// Reads every payload as the same, and checks that it is the one that was delivered.
 struct FakeReader(Result<Reading, ReadError>);
@@ -31,6 +31,10 @@ impl Reader for FakeReader {
 
     async fn fetch(&self, _: Option<&str>) -> Result<Batch, ReadError> {
         panic!("a source that is delivered to is not polled")
+    }
+
+    fn version(&self) -> Option<String> {
+        Some("1".into())
     }
 
     async fn check(&self) -> Result<(), ReadError> {
@@ -155,17 +159,24 @@ async fn a_store_that_fails_is_never_answered_as_a_success() {
         assert!(matches!(refused, Err(Refused::Store(StoreError::Unavailable(_)))), "{refused:?}");
     }
     let replayed = ingest(&store).replay(&sources[0], letter(PayloadId(1))).await;
-    assert!(matches!(replayed, Err(Refused::Store(StoreError::Unavailable(_)))), "{replayed:?}");
+    assert!(matches!(replayed, Err(NotReplayed::Store(StoreError::Unavailable(_)))), "{replayed:?}");
 }
 
 fn letter(id: PayloadId) -> DeadLetter {
     let received_at = Timestamp::from_millis(1_790_000_000_000);
-    DeadLetter { id, source: "prom".into(), received_at, payload: payload(), error: "trap".into() }
+    DeadLetter {
+        id,
+        source: "prom".into(),
+        received_at,
+        payload: payload(),
+        error: "trap".into(),
+        asked: true,
+    }
 }
 
 async fn buried(store: &Arc<dyn Store>) -> DeadLetter {
     let letter = letter(PayloadId(0));
-    let id = store.bury("prom", letter.received_at, Arc::new(payload()), &"trap".into()).await.unwrap();
+    let id = store.bury("prom", letter.received_at, Arc::new(payload()), &"trap".into(), true).await.unwrap();
     DeadLetter { id, ..letter }
 }
 
@@ -179,23 +190,41 @@ async fn a_replay_that_reads_settles_the_letter_as_of_then() {
     assert_eq!(stored[0].received_at, letter.received_at);
     assert_eq!(fixture.store.dead_letters(None, None, 9).await.unwrap(), []);
     let again = ingest(&fixture.store).replay(&alerts_of(&[raw("a")]), letter).await;
-    assert!(matches!(again, Err(Refused::Store(StoreError::Invalid(_)))), "{again:?}");
+    assert!(matches!(again, Err(NotReplayed::Store(StoreError::Invalid(_)))), "{again:?}");
 }
 
 #[tokio::test]
 async fn a_replay_that_does_not_read_leaves_the_letter() {
     let fixture = Fixture::new();
     let letter = buried(&fixture.store).await;
+    // What it says then of why.
     let unread = [
-        source(Err(ReadError::Failed("trap again".into()))),
-        source(Err(ReadError::InvalidPayload("no `alerts`".into()))),
-        alerts_of(&[RawAlert { title: "".into(), ..raw("a") }]),
+        (source(Err(ReadError::NotAsked("quarantined".into()))), "trap"),
+        (source(Err(ReadError::Failed("trap again".into()))), "trap again"),
+        (source(Err(ReadError::InvalidPayload("no `alerts`".into()))), "no `alerts`"),
+        (alerts_of(&[RawAlert { title: "".into(), ..raw("a") }]), "alerts[0].title: must not be empty"),
     ];
-    for source in &unread {
+    for (source, error) in &unread {
         ingest(&fixture.store).replay(source, letter.clone()).await.unwrap_err();
         let letters = fixture.store.dead_letters(None, None, 9).await.unwrap();
-        assert_eq!(letters, std::slice::from_ref(&letter));
+        assert_eq!(letters, [DeadLetter { error: (*error).into(), ..letter.clone() }]);
     }
+}
+
+#[tokio::test]
+async fn what_its_plugin_was_not_asked_to_read_is_known_as_such() {
+    let fixture = Fixture::new();
+    let quarantined = source(Err(ReadError::NotAsked("quarantined".into())));
+    let accepted = ingest(&fixture.store).deliver(&quarantined, payload()).await.unwrap();
+    assert!(matches!(accepted, Accepted::DeadLetter { .. }), "{accepted:?}");
+    let letter = fixture.store.unasked_letters("prom", None, 9).await.unwrap().remove(0);
+    assert!(!letter.asked);
+    ingest(&fixture.store).replay(&quarantined, letter.clone()).await.unwrap_err();
+    assert_eq!(fixture.store.unasked_sources().await.unwrap(), ["prom"], "it wasn't asked now either");
+    let failing = source(Err(ReadError::Failed("trap".into())));
+    ingest(&fixture.store).replay(&failing, letter).await.unwrap_err();
+    assert_eq!(fixture.store.unasked_sources().await.unwrap(), [""; 0]);
+    assert!(fixture.store.dead_letters(None, None, 9).await.unwrap()[0].asked);
 }
 
 #[tokio::test]

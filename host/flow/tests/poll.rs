@@ -67,6 +67,10 @@ impl Reader for Upstream {
         }
     }
 
+    fn version(&self) -> Option<String> {
+        Some("1".into())
+    }
+
     async fn check(&self) -> Result<(), ReadError> {
         Ok(())
     }

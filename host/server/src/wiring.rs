@@ -25,6 +25,7 @@ use watchkeeper_flow::escalate::Outbox;
 use watchkeeper_flow::ingest::Ingest;
 use watchkeeper_flow::investigate::{Handle, Investigator, Options};
 use watchkeeper_flow::retention;
+use watchkeeper_flow::second_chance::SecondChance;
 use watchkeeper_wasm::{Entry, Happening, Options as PluginOptions, Registry, Runtime, Trust};
 
 use crate::config::{Config, Environment};
@@ -323,6 +324,14 @@ impl Host {
             tasks.spawn(retention::run(store.clone(), keep, stopping.clone()));
         }
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
+        let read_again = in_service.clone();
+        let second_chance = SecondChance::new(
+            store.clone(),
+            ingest.clone(),
+            investigations.clone(),
+            Box::new(move || read_again.load().sources.clone()),
+        );
+        tasks.spawn(second_chance.run(stopping.clone()));
 
         let doors = Doors {
             in_service,

@@ -80,6 +80,10 @@ impl Reader for PluginReader {
         }
     }
 
+    fn version(&self) -> Option<String> {
+        Some(self.slot.live()?.plugin.version.clone())
+    }
+
     async fn check(&self) -> Result<(), ReadError> {
         let checked = self.slot.call(self.pool(), Time::Fetch, |instance: &mut Instance| {
             instance.functions.check(&mut instance.store)
@@ -95,9 +99,10 @@ impl From<CallError> for ReadError {
             CallError::Busy { .. } | CallError::HostStops { .. } => {
                 ReadError::Unavailable { reason: error.to_string().into(), retry_after_ms: Some(1000) }
             }
-            CallError::Failed { .. } | CallError::Plugin { .. } | CallError::Quarantined { .. } => {
+            CallError::Failed { .. } | CallError::Plugin { .. } => {
                 ReadError::Failed(error.to_string().into())
             }
+            CallError::Quarantined { .. } => ReadError::NotAsked(error.to_string().into()),
         }
     }
 }

@@ -5,7 +5,7 @@ use watchkeeper_domain::store::*;
 use super::*;
 
 async fn bury(store: &AnyStore, source: &str, second: u64) -> PayloadId {
-    store.bury(source, at(second), Arc::new(payload(source)), &"trap".into()).await.unwrap()
+    store.bury(source, at(second), Arc::new(payload(source)), &"trap".into(), true).await.unwrap()
 }
 
 async fn buried(store: &AnyStore) -> Vec<PayloadId> {
@@ -21,10 +21,14 @@ pub async fn a_dead_letter_is_kept_as_it_came(store: AnyStore) {
     // No text, no type, nothing beside it: a payload is bytes.
     let payload =
         Payload { body: [0, 255, 13].as_slice().into(), content_type: None, attributes: Vec::new() };
-    let id = store.bury("prom", at(3), Arc::new(payload.clone()), &"memory limit".into()).await.unwrap();
+    let id =
+        store.bury("prom", at(3), Arc::new(payload.clone()), &"memory limit".into(), true).await.unwrap();
     let letters = store.dead_letters(None, None, 100).await.unwrap();
-    let error = "memory limit".into();
-    assert_eq!(letters, [DeadLetter { id, source: "prom".into(), received_at: at(3), payload, error }]);
+    let (error, asked) = ("memory limit".into(), true);
+    assert_eq!(
+        letters,
+        [DeadLetter { id, source: "prom".into(), received_at: at(3), payload, error, asked }]
+    );
     assert_eq!(alerts(&store).await, []);
 }
 
@@ -56,6 +60,35 @@ pub async fn a_replay_settles_once(store: AnyStore) {
     assert_eq!(the_alert(&store).await.id, "a");
     invalid(store.ingest(replay(PayloadId(4711), 0, firing("b"))).await);
     assert_eq!(buried(&store).await, [other]);
+}
+
+pub async fn letters_that_no_plugin_was_asked_to_read_are_listed_until_one_is(store: AnyStore) {
+    let unasked = async |source: &str, second| {
+        let why = "quarantined".into();
+        store.bury(source, at(second), Arc::new(payload(source)), &why, false).await.unwrap()
+    };
+    bury(&store, "prom", 0).await;
+    let ids = [unasked("prom", 1).await, unasked("datadog", 2).await, unasked("prom", 3).await];
+    let list = async |source, after, limit| {
+        let letters = store.unasked_letters(source, after, limit).await.unwrap();
+        assert!(letters.iter().all(|letter| !letter.asked && letter.source == source));
+        letters.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list("prom", None, 9).await, [ids[0], ids[2]]);
+    assert_eq!(list("prom", Some(ids[0]), 9).await, [ids[2]]);
+    assert_eq!(list("prom", None, 1).await, [ids[0]]);
+    assert_eq!(store.unasked_sources().await.unwrap(), ["datadog", "prom"]);
+    // One is failed on, one is read.
+    store.bury_again(ids[0], &"trap again".into()).await.unwrap();
+    store.ingest(Delivery { source: "datadog".into(), ..replay(ids[1], 2, firing("a")) }).await.unwrap();
+    assert_eq!(store.unasked_sources().await.unwrap(), ["prom"]);
+    assert_eq!(list("prom", None, 9).await, [ids[2]]);
+    let letters = store.dead_letters(Some("prom"), None, 9).await.unwrap();
+    let errors: Vec<String> = letters.iter().map(|letter| letter.error.line()).collect();
+    assert_eq!(errors, ["trap", "trap again", "quarantined"]);
+    // What is settled stays so.
+    store.bury_again(ids[1], &"too late".into()).await.unwrap();
+    assert_eq!(store.dead_letters(Some("datadog"), None, 9).await.unwrap(), []);
 }
 
 pub async fn of_two_replays_one_settles(store: AnyStore) {

@@ -63,7 +63,7 @@ pub async fn recent_payloads_are_bounded_in_number_and_bytes(store: AnyStore) {
 
 pub async fn recent_payloads_were_read_well(store: AnyStore) {
     read(&store, "prom", "well").await;
-    let dead = store.bury("prom", at(1), Arc::new(payload("dead")), &"trap".into()).await.unwrap();
+    let dead = store.bury("prom", at(1), Arc::new(payload("dead")), &"trap".into(), true).await.unwrap();
     let said = Batch::default().to_payload();
     store.ingest(Delivery { payload: Arc::new(said), ..delivery(2, [firing("a")]) }).await.unwrap();
     assert_eq!(recent(&store, 9, 9999).await, ["prom well"]);
@@ -81,7 +81,7 @@ pub async fn old_payloads_are_removed_and_what_is_needed_stays(store: AnyStore) 
     come(&store, 0, "old", []).await;
     come(&store, 1, "of an open incident", [firing("a")]).await;
     come(&store, 2, "of one that will be closed", [of_service("b", firing("b"))]).await;
-    let dead = store.bury("prom", at(3), Arc::new(payload("dead")), &"trap".into()).await.unwrap();
+    let dead = store.bury("prom", at(3), Arc::new(payload("dead")), &"trap".into(), true).await.unwrap();
     come(&store, 4, "closes it", [resolved("b")]).await;
     come(&store, 10, "young", []).await;
     let before = alerts(&store).await;
@@ -116,6 +116,6 @@ pub async fn payloads_are_removed_a_few_at_a_time(store: AnyStore) {
     }
     assert_eq!(removed, [2, 2, 0], "the last of all stays, for its number's sake");
     assert_eq!(recent(&store, 9, 9999).await, ["prom 4"]);
-    let next = store.bury("prom", at(9), Arc::new(payload("next")), &"trap".into()).await.unwrap();
+    let next = store.bury("prom", at(9), Arc::new(payload("next")), &"trap".into(), true).await.unwrap();
     assert_eq!(next, PayloadId(6));
 }

@@ -48,7 +48,7 @@ async fn some_of_everything(store: &AnyStore) {
     let open = store.open_investigations(9).await.unwrap();
     append(store, open[0], [Event::Running, escalated("unsure")]).await;
     append(store, open[1], [Event::Running, Event::BrainFailed { error: "no answer".into() }]).await;
-    store.bury("prom", at(2), Arc::new(payload("[]")), &"trap".into()).await.unwrap();
+    store.bury("prom", at(2), Arc::new(payload("[]")), &"trap".into(), true).await.unwrap();
     let notice = outgoing(store).await.remove(0);
     store.notice_failed(notice.id, "no route", Some(at(3))).await.unwrap();
 }

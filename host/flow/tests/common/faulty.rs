@@ -77,12 +77,17 @@ impl Store for FaultyStore {
     async fn move_cursor(&self, source: &str, step: CursorMove) -> Result<(), StoreError> {
         self.write(self.inner.move_cursor(source, step)).await
     }
-    async fn bury(&self, source: &str, at: Timestamp, payload: Arc<Payload>, error: &Untrusted) -> Result<PayloadId, StoreError> {
-        self.write(self.inner.bury(source, at, payload, error)).await
+    async fn bury(&self, source: &str, at: Timestamp, payload: Arc<Payload>, error: &Untrusted, asked: bool) -> Result<PayloadId, StoreError> {
+        self.write(self.inner.bury(source, at, payload, error, asked)).await
+    }
+    async fn bury_again(&self, id: PayloadId, error: &Untrusted) -> Result<(), StoreError> {
+        self.write(self.inner.bury_again(id, error)).await
     }
 
     async fn cursor(&self, source: &str) -> Result<Option<String>, StoreError> { self.inner.cursor(source).await }
     async fn dead_letters(&self, source: Option<&str>, after: Option<PayloadId>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> { self.inner.dead_letters(source, after, limit).await }
+    async fn unasked_letters(&self, source: &str, after: Option<PayloadId>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> { self.inner.unasked_letters(source, after, limit).await }
+    async fn unasked_sources(&self) -> Result<Vec<String>, StoreError> { self.inner.unasked_sources().await }
     async fn recent_payloads(&self, sources: &[String], limit: u32, max_bytes: u64) -> Result<Vec<(String, Payload)>, StoreError> { self.inner.recent_payloads(sources, limit, max_bytes).await }
     async fn prune_payloads(&self, before: Timestamp, after: Option<PayloadId>, limit: u32) -> Result<Pruned, StoreError> { self.inner.prune_payloads(before, after, limit).await }
     async fn alerts(&self, query: AlertQuery) -> Result<Page<StoredAlert>, StoreError> { self.inner.alerts(query).await }

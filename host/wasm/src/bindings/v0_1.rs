@@ -143,6 +143,7 @@ impl PluginError {
                 ReadError::InvalidPayload(reason)
                 | ReadError::Unauthorized(reason)
                 | ReadError::Failed(reason)
+                | ReadError::NotAsked(reason)
                 | ReadError::Unavailable { reason, .. },
             ) => reason,
         };

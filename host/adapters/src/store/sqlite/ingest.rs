@@ -88,24 +88,37 @@ fn keep(batch: &mut Batch<'_>, delivery: &Delivery) -> Result<Receipt, Error> {
     Ok(ingest.receipt)
 }
 
+/// Why no alerts were made of a payload.
+pub(super) struct Unread<'a> {
+    pub(super) error: &'a str,
+    /// A plugin was asked.
+    pub(super) asked: bool,
+}
+
 pub(super) fn keep_payload(
     connection: &Connection,
     source: &str,
     received_at: Timestamp,
     payload: &Payload,
-    error: Option<&str>,
+    unread: Option<Unread<'_>>,
 ) -> Result<PayloadId, Error> {
-    let text = "INSERT INTO payloads (source, received_at, content_type, attributes, body, error)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let text = "INSERT INTO payloads (source, received_at, content_type, attributes, body, error, asked)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     connection.prepare_cached(text)?.execute((
         source,
         millis(received_at),
         &payload.content_type,
         json(&payload.attributes),
         &payload.body[..],
-        error,
+        unread.as_ref().map(|unread| unread.error),
+        unread.as_ref().is_none_or(|unread| unread.asked),
     ))?;
     Ok(PayloadId(connection.last_insert_rowid()))
+}
+
+pub(super) fn bury_again(connection: &Connection, id: PayloadId, error: &str) -> Result<(), Error> {
+    let text = "UPDATE payloads SET error = ?2, asked = 1 WHERE id = ?1 AND error IS NOT NULL";
+    connection.prepare_cached(text)?.execute((id.0, error)).map(drop)
 }
 
 struct Ingest<'a, 'b> {

@@ -195,10 +195,20 @@ impl Store for SqliteStore {
         received_at: Timestamp,
         payload: Arc<Payload>,
         error: &Untrusted,
+        asked: bool,
     ) -> Result<PayloadId, StoreError> {
         let (source, error) = (source.to_owned(), error.expose_untrusted().clone());
         let bury = move |batch: &mut writer::Batch<'_>| {
-            ingest::keep_payload(batch.connection, &source, received_at, &payload, Some(&error)).map_err(sql)
+            let unread = Some(ingest::Unread { error: &error, asked });
+            ingest::keep_payload(batch.connection, &source, received_at, &payload, unread).map_err(sql)
+        };
+        self.writer.write_in_no_hurry(bury).await
+    }
+
+    async fn bury_again(&self, id: PayloadId, error: &Untrusted) -> Result<(), StoreError> {
+        let error = error.expose_untrusted().clone();
+        let bury = move |batch: &mut writer::Batch<'_>| {
+            ingest::bury_again(batch.connection, id, &error).map_err(sql)
         };
         self.writer.write_in_no_hurry(bury).await
     }
@@ -211,6 +221,20 @@ impl Store for SqliteStore {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let source = source.map(str::to_owned);
         self.read(move |connection| query::dead_letters(connection, source, after, limit)).await
+    }
+
+    async fn unasked_letters(
+        &self,
+        source: &str,
+        after: Option<PayloadId>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let source = source.to_owned();
+        self.read(move |connection| query::unasked_letters(connection, source, after, limit)).await
+    }
+
+    async fn unasked_sources(&self) -> Result<Vec<String>, StoreError> {
+        self.read(query::unasked_sources).await
     }
 
     async fn recent_payloads(

@@ -209,19 +209,48 @@ pub(super) fn dead_letters(
     after: Option<PayloadId>,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, StoreError> {
-    let text = "SELECT * FROM payloads WHERE error IS NOT NULL AND id > ?1 AND (?2 IS NULL OR source = ?2)
-                ORDER BY id LIMIT ?3";
-    let values = [after.map_or(0, |id| id.0).into(), source.map_or(Value::Null, Value::Text), limit.into()];
-    rows_of(connection, text, values, |row| {
-        Ok(DeadLetter {
-            id: PayloadId(row.get("id")?),
-            source: row.get("source")?,
-            received_at: rows::time(row, "received_at")?,
-            payload: payload(row)?,
-            error: rows::untrusted(row, "error")?,
-        })
+    let after = after.map_or(0, |id| id.0).into();
+    let letters = match source {
+        None => {
+            let text = "SELECT * FROM payloads WHERE error IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2";
+            rows_of(connection, text, [after, limit.into()], letter)
+        }
+        Some(source) => {
+            let text = "SELECT * FROM payloads INDEXED BY payloads_dead_of
+                        WHERE source = ?1 AND error IS NOT NULL AND id > ?2 ORDER BY id LIMIT ?3";
+            rows_of(connection, text, [Value::Text(source), after, limit.into()], letter)
+        }
+    };
+    letters.map_err(sql)
+}
+
+pub(super) fn unasked_letters(
+    connection: &Connection,
+    source: String,
+    after: Option<PayloadId>,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let text = "SELECT * FROM payloads INDEXED BY payloads_unasked
+                WHERE source = ?1 AND error IS NOT NULL AND asked = 0 AND id > ?2 ORDER BY id LIMIT ?3";
+    let values = [Value::Text(source), after.map_or(0, |id| id.0).into(), limit.into()];
+    rows_of(connection, text, values, letter).map_err(sql)
+}
+
+pub(super) fn unasked_sources(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let text = "SELECT DISTINCT source FROM payloads INDEXED BY payloads_unasked
+                WHERE error IS NOT NULL AND asked = 0";
+    rows_of(connection, text, [], |row| row.get(0)).map_err(sql)
+}
+
+fn letter(row: &Row<'_>) -> Result<DeadLetter, Error> {
+    Ok(DeadLetter {
+        id: PayloadId(row.get("id")?),
+        source: row.get("source")?,
+        received_at: rows::time(row, "received_at")?,
+        payload: payload(row)?,
+        error: rows::untrusted(row, "error")?,
+        asked: row.get("asked")?,
     })
-    .map_err(sql)
 }
 
 fn payload(row: &Row<'_>) -> Result<Payload, Error> {

@@ -5,12 +5,13 @@
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-const VERSIONS: [&str; 5] = [
+const VERSIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// Whose tables have the audit log, which begins with them.

@@ -231,7 +231,7 @@ fn error_json(error: &ReadError) -> Value {
         ReadError::InvalidPayload(_) => "invalid-payload",
         ReadError::Unauthorized(_) => "unauthorized",
         ReadError::Unavailable { .. } => "unavailable",
-        ReadError::Failed(_) => "failed",
+        ReadError::Failed(_) | ReadError::NotAsked(_) => "failed",
     };
     let mut json = json!({ "error": kind, "reason": error.to_string() });
     if let ReadError::Unavailable { retry_after_ms: Some(millis), .. } = error {
