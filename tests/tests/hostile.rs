@@ -58,6 +58,8 @@ fn failures(host: &Watchkeeper) -> Vec<Value> {
 fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record() {
     let host = setup("").start();
     host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
+    // While it is trusted: after a harm it would give way to whatever else runs here.
+    assert_eq!(said(&host, "flood"), "flooded");
     let before = host.resident_kib();
     // What it does, and what the answer and the record say.
     let table: [(&str, &[&str]); 16] = [
@@ -91,7 +93,6 @@ fn each_harm_ends_within_its_time_with_the_limit_and_the_guests_words_on_record(
         complaints
             .unless(host.post_to(PATH, format!("fine {number}")).status == 200, || format!("after {does}"));
     }
-    assert_eq!(said(&host, "flood"), "flooded");
     let flooded = host.log().lines().filter(|line| line.contains("flood flood")).count();
     complaints.unless(flooded <= 300, || format!("{flooded} lines of a flood reached the log"));
     let after = host.resident_kib();

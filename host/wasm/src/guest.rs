@@ -71,8 +71,8 @@ pub(crate) struct Guest {
 pub(crate) struct Suspicion {
     /// How much it may compute before it stands back, in the engine's ticks.
     pub(crate) patience: u32,
-    /// Whether it is slowed down then, too.
-    pub(crate) slowed: bool,
+    /// And before it is slowed down, if it ever is.
+    pub(crate) slowed_after: Option<u32>,
 }
 
 struct Live {

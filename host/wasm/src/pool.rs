@@ -35,9 +35,9 @@ const MAX_WAITING: usize = 1024;
 /// And for how long.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Of a plugin that failed lately, a call that computes for longer than this, in ticks, stands back and is slowed down to a quarter
-/// of a core: it may well run into its deadline again, and its neighbours shall not notice. One whose good calls take longer
-/// has twice as long as they do, for what is well must be able to show it.
+/// Of a plugin that failed lately, a call stands back at the first tick that it meets, and one that computes for longer than this, in
+/// ticks, is slowed down to a quarter of a core: it may well run into its deadline again, and its neighbours shall not
+/// notice. One whose good calls take longer has twice as long as they do, for what is well must be able to show it.
 const SUSPECT_AFTER: u32 = 4;
 const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
 
@@ -307,9 +307,10 @@ impl Inner {
             reason: quarantine.reason,
         })?;
         let suspicion = self.supervisor.is_suspect(now).then(|| {
-            let patience = self.longest.load(Ordering::Relaxed).saturating_mul(2).max(SUSPECT_AFTER);
+            let patience = self.longest.load(Ordering::Relaxed).saturating_mul(2);
             // A probe may take what it needs: that is the way back of what takes long.
-            Suspicion { patience, slowed: call == Call::Ordinary }
+            let slowed_after = (call == Call::Ordinary).then_some(patience.max(SUSPECT_AFTER));
+            Suspicion { patience, slowed_after }
         });
         Ok(Admitted { at: now, suspicion })
     }
@@ -515,17 +516,16 @@ fn at_tick(guest: &mut Guest) -> UpdateDeadline {
     if left.is_zero() || guest.is_to_end() {
         return UpdateDeadline::Interrupt;
     }
-    if let Some(Suspicion { patience, slowed }) = guest.suspicion
-        && guest.ticks > patience
-    {
-        if GIVES_WAY.replace(false) {
-            stand_back();
-        }
-        if slowed {
-            std::thread::sleep(SUSPECT_PAUSE.min(left));
-            if left <= SUSPECT_PAUSE {
-                return UpdateDeadline::Interrupt;
-            }
+    let Some(Suspicion { patience, slowed_after }) = guest.suspicion else {
+        return UpdateDeadline::Continue(1);
+    };
+    if guest.ticks > patience && GIVES_WAY.replace(false) {
+        stand_back();
+    }
+    if slowed_after.is_some_and(|after| guest.ticks > after) {
+        std::thread::sleep(SUSPECT_PAUSE.min(left));
+        if left <= SUSPECT_PAUSE {
+            return UpdateDeadline::Interrupt;
         }
     }
     UpdateDeadline::Continue(1)
