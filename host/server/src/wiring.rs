@@ -36,6 +36,9 @@ use crate::sources::{self, InService, Polling, Sources};
 /// How often sources are asked whether they are well (`wit/`).
 const HEALTH: Duration = Duration::from_secs(60);
 
+/// How often metrics are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Where compiled plugins lie in the data folder.
 const CODE: &str = "compiled-plugins";
 
@@ -255,6 +258,7 @@ impl Host {
             );
         }
         let metrics = recorder()?;
+        let upkeep = metrics.clone();
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
         let address = listener.local_addr()?;
@@ -264,7 +268,7 @@ impl Host {
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with_key(data, audit_key)?);
         store.record(started(&config)).await?;
-        let runtime = runtime(data, trust)?;
+        let runtime = runtime(data, trust)?.with_memory(config.host.plugins.memory());
         let options =
             PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
         let registry = Registry::open(&runtime, plugin_folder, options, Some(&data.join(PLUGINS)));
@@ -321,6 +325,7 @@ impl Host {
             tasks.spawn(retention::run(store.clone(), keep, stopping.clone()));
         }
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
+        tasks.spawn(keep_up(upkeep, stopping.clone()));
 
         let doors = Doors {
             in_service,
@@ -538,6 +543,17 @@ async fn enter_happenings(registry: Arc<Registry>, store: Arc<dyn Store>, mut st
         tokio::select! {
             _ = registry.more_happenings(), if waiting.is_empty() => {}
             _ = tokio::time::sleep(RETRY), if !waiting.is_empty() => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// What was measured is summed up, also where nobody asks for `/metrics`: until then each single value is kept.
+async fn keep_up(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        metrics.run_upkeep();
+        tokio::select! {
+            _ = tokio::time::sleep(UPKEEP) => {}
             _ = stop.changed() => {}
         }
     }

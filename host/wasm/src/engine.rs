@@ -12,6 +12,7 @@ use crate::bindings::v0_1;
 use crate::calls::Calls;
 use crate::compiled;
 use crate::guest::{self, Guest};
+use crate::memory::{Memory, MemoryBounds};
 use crate::trust::Trust;
 
 /// How often running guests are asked whether their time is over. A call ends within 10 ms of its deadline: half of that is for
@@ -41,6 +42,8 @@ pub struct Runtime {
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
     pub(crate) calls: Calls,
+    /// What all instances hold together.
+    pub(crate) memory: Arc<Memory>,
     /// Which plugins are let in; all, unless told otherwise.
     pub(crate) trust: Arc<Trust>,
     /// What compiles; none: this process.
@@ -100,6 +103,7 @@ impl Runtime {
             cache: cache.map(Arc::new),
             fetches,
             calls: Calls::default(),
+            memory: Arc::new(Memory::new(MemoryBounds::default())),
             trust: Arc::default(),
             compiler: None,
         })
@@ -115,6 +119,11 @@ impl Runtime {
         let file = |linked: &Linked, digest| compiled::file(&linked.engine, cache, digest);
         let files = needed.iter().flat_map(|digest| [file(&self.called, digest), file(&self.live, digest)]);
         compiled::prune(cache, &files.collect());
+    }
+
+    pub fn with_memory(mut self, bounds: MemoryBounds) -> Self {
+        self.memory = Arc::new(Memory::new(bounds));
+        self
     }
 
     pub fn with_trust(mut self, trust: Trust) -> Self {

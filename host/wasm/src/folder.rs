@@ -29,6 +29,9 @@ const ROUND: Duration = Duration::from_secs(1);
 /// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.
 const TIDY: Duration = Duration::from_secs(60 * 60);
 
+/// How often instances that nobody calls are looked for.
+const AGES: Duration = Duration::from_secs(60);
+
 /// How long what happened may wait for a host that stops to ask for the rest.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -197,6 +200,7 @@ impl Registry {
         let mut notices = Notices::of(self, folder);
         let mut next = None::<Instant>;
         let mut tidied = None::<Instant>;
+        let mut aged = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
             if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
@@ -206,6 +210,11 @@ impl Registry {
             next = self.look_at(folder, self.options.debounce);
             for slot in self.slots() {
                 slot.end_old_trial();
+            }
+            self.runtime.memory.tell();
+            if aged.elapsed() > AGES {
+                self.runtime.memory.let_go_of_old();
+                aged = Instant::now();
             }
             if tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {
                 self.prune_code();

@@ -17,6 +17,7 @@ use watchkeeper_domain::untrusted;
 use crate::calls::Calls;
 use crate::limits::Limiter;
 use crate::live::Woken;
+use crate::memory::Share;
 use crate::outgoing::{self, Hooks, Outgoing};
 use crate::sockets::{self, Dialing};
 use crate::waits::{self, Waits};
@@ -100,7 +101,7 @@ impl HostWallClock for Still {
 }
 
 impl Guest {
-    pub(crate) fn new(around: &Surroundings) -> Self {
+    pub(crate) fn new(around: &Surroundings, share: Share) -> Self {
         let output = Output::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(if around.live.is_some() { LIVE_HANDLES } else { HANDLES });
@@ -124,7 +125,7 @@ impl Guest {
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter::new(around.memory),
+            limiter: Limiter::new(around.memory, share),
             log: GuestLog { who: around.who.clone(), rate: around.log.clone() },
             output,
             http,
@@ -139,6 +140,7 @@ impl Guest {
 
     pub(crate) fn begin(&mut self, now: Instant, limit: Duration, suspect: bool) {
         (self.began, self.deadline, self.suspect) = (now, now + limit, suspect);
+        self.limiter.begin();
         self.hooks.begin(self.deadline);
     }
 
@@ -148,6 +150,11 @@ impl Guest {
         let now = Instant::now();
         let began = self.live.as_ref().map_or(self.began, |live| live.woken.at());
         (now.saturating_duration_since(began), self.deadline().saturating_duration_since(now))
+    }
+
+    /// When the last call began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     /// When it must be over.
@@ -343,7 +350,7 @@ mod tests {
     #[test]
     fn a_log_flood_is_cut_off() {
         let around = Surroundings::default();
-        let instance = || Guest::new(&around).log.rate;
+        let instance = || Guest::new(&around, Share::default()).log.rate;
         let admitted = (0..1_000).filter(|_| instance().admit().0).count();
         assert_eq!(admitted, LOG_LINES as usize, "of whichever instance they are");
     }

@@ -22,11 +22,15 @@ use crate::file;
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::live::{drive, is_exported_by};
+use crate::memory::Room;
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::{Trust, Vouched};
 use crate::waits::WaitedTooLong;
 use crate::weight;
+
+/// How long it waits for room to be instantiated in.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 128 << 20;
@@ -182,8 +186,15 @@ pub struct Plugin {
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
     pub(crate) fetches: Fetches,
+    /// To be called, over all its sources.
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) calls: Calls,
+    /// For its instances.
+    pub(crate) room: Room,
 }
+
+/// How many calls one plugin has under way at once, over all its sources: each holds a thread, of which all share five hundred.
+const TURNS: usize = 64;
 
 /// How many fetches one plugin has under way at once, over all its sources. However long its upstream is silent, others' go on.
 const FETCHES: usize = 16;
@@ -252,6 +263,7 @@ impl Plugin {
         check_header(&candidate.bytes)?;
         let vouched = candidate.vouched(&runtime.trust)?;
         let asks = candidate.asks()?;
+        let weight = weight::check(&candidate.bytes)?;
         steps.took("check");
         let live = is_exported_by(&candidate.bytes);
         let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
@@ -275,7 +287,9 @@ impl Plugin {
             pre,
             exports,
             fetches: Fetches::of(runtime),
+            turns: Arc::new(Semaphore::new(TURNS)),
             calls: runtime.calls.clone(),
+            room: Room::new(runtime.memory.clone(), weight),
         };
         plugin.try_out(&component)?;
         steps.took("instantiate");
@@ -292,7 +306,9 @@ impl Plugin {
             calls: self.calls.clone(),
             ..Surroundings::default()
         };
-        let mut store = Store::new(component.engine(), Guest::new(&around));
+        let room = waiting(|| self.room.wait_here_for(0, Instant::now() + MAX_WAIT));
+        let share = room.map_err(|full| format!("can't be instantiated: {full}"))?;
+        let mut store = Store::new(component.engine(), Guest::new(&around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(limits.result);
         store.epoch_deadline_trap();
@@ -303,7 +319,11 @@ impl Plugin {
         tried.map(drop).map_err(|error| {
             let late = error.is::<WaitedTooLong>();
             let text = format!("{error:#}");
-            match (&store.data().limiter.denied, error.downcast_ref::<Trap>()) {
+            let limiter = &store.data().limiter;
+            if let Some((full, _)) = &limiter.full {
+                return format!("can't be instantiated: {full}");
+            }
+            match (&limiter.denied, error.downcast_ref::<Trap>()) {
                 (Some(limit), _) => format!("can't be instantiated within the {limit}"),
                 (None, Some(Trap::Interrupt)) => {
                     let millis = limits.call.as_millis();
@@ -374,7 +394,6 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
     {
         return Ok((component, true));
     }
-    weight::check(bytes)?;
     let code = match &runtime.compiler {
         Some(program) => compiler::compile(program, live, bytes),
         None => {

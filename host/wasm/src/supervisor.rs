@@ -96,6 +96,16 @@ impl Supervisor {
         self.lock().take().is_some()
     }
 
+    /// A call came to nothing, and not for anything that the plugin did: if it was let through to decide, the next one is.
+    pub(crate) fn undecided(&self) {
+        if self.strikes.load(Ordering::Relaxed) < STRIKES {
+            return;
+        }
+        if let Some(standing) = self.lock().as_mut() {
+            standing.probing = false;
+        }
+    }
+
     /// A call failed that `took` so long.
     pub(crate) fn failed(&self, now: Instant, took: Duration, reason: &str) -> Verdict {
         self.owe(now, took);
@@ -178,6 +188,17 @@ mod tests {
         assert!(supervisor.succeeded());
         assert_eq!(supervisor.admit(now), Ok(()));
         assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(1));
+    }
+
+    #[test]
+    fn a_probe_that_decides_nothing_is_followed_by_another() {
+        let (supervisor, now) = (Supervisor::default(), Instant::now());
+        struck_out(&supervisor, now);
+        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert!(supervisor.admit(now + FIRST).is_err());
+        supervisor.undecided();
+        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert!(supervisor.succeeded());
     }
 
     #[test]

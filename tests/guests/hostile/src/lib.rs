@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub struct Hostile {
 
 /// Calls of this instance.
 static CALLS: AtomicU32 = AtomicU32::new(0);
+
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 impl Source for Hostile {
     type Config = Config;
@@ -107,6 +110,17 @@ impl Hostile {
                     kept.push(vec![1_u8; 1 << 20]);
                     std::hint::black_box(&kept);
                 }
+            }
+            // So many MiB, for as long as the instance lives; and for so many milliseconds nothing else.
+            "hold" => {
+                let mut numbers = does.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+                let (mib, millis) = (numbers.next().unwrap_or(1), numbers.next().unwrap_or(0));
+                let mut held = HELD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if held.is_empty() {
+                    held.resize((mib as usize) << 20, 1);
+                }
+                std::thread::sleep(Duration::from_millis(millis));
+                "held".to_owned()
             }
             "fill" => loop {
                 std::hint::black_box(vec![1_u8; 8 << 20]);
