@@ -250,6 +250,11 @@ impl HostRule {
         self.scheme == scheme && self.host.matches(host)
     }
 
+    /// Whether it stands for any number of hosts.
+    pub(crate) fn is_of_many(&self) -> bool {
+        matches!(self.host, HostPattern::Below(_))
+    }
+
     /// The address that it grants, if it grants one.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         match self.host {

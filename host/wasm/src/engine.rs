@@ -25,6 +25,9 @@ const STACK: usize = 1 << 20;
 /// Fetches that wait for others at once, over all plugins: each holds a thread.
 const FETCHES: usize = 64;
 
+/// Names that are resolved at once, over all plugins: each holds a thread, for as long as its name server is silent.
+const NAMES: usize = 64;
+
 /// How nice the threads are that give way: what they take is what serving leaves.
 const NICE: i32 = 10;
 
@@ -41,6 +44,7 @@ pub struct Runtime {
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) names: Arc<Semaphore>,
     pub(crate) calls: Calls,
     /// What all instances hold together.
     pub(crate) memory: Arc<Memory>,
@@ -96,12 +100,13 @@ impl Linked {
 impl Runtime {
     pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
         let (called, live) = (Linked::new(false)?, Linked::new(true)?);
-        let fetches = Arc::new(Semaphore::new(FETCHES));
+        let (fetches, names) = (Arc::new(Semaphore::new(FETCHES)), Arc::new(Semaphore::new(NAMES)));
         Ok(Self {
             called,
             live,
             cache: cache.map(Arc::new),
             fetches,
+            names,
             calls: Calls::default(),
             memory: Arc::new(Memory::new(MemoryBounds::default())),
             trust: Arc::default(),

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime::Result;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::bindings::random::{insecure, random};
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, Network};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -20,7 +23,7 @@ use crate::live::Woken;
 use crate::memory::Share;
 use crate::outgoing::{self, Hooks, Outgoing};
 use crate::sockets::{self, Dialing};
-use crate::waits::{self, Waits};
+use crate::waits::{self, WaitedTooLong, Waits};
 
 /// How much of what a guest prints is kept for the error of the call that failed.
 const KEPT_OUTPUT: usize = 4 * 1024;
@@ -37,8 +40,8 @@ const HANDLES: usize = 1024;
 /// And one that holds a subscription: its sockets are the host's files, of which a process may have a thousand.
 const LIVE_HANDLES: usize = 128;
 
-/// Bytes of headers behind one handle, with what holds them.
-const FIELDS: usize = 32 * 1024;
+/// Bytes of headers behind one handle, with what holds them; and of an answer's.
+pub(crate) const FIELDS: usize = 32 * 1024;
 
 /// How many others a guest may wait for at once: no epoch ends what a longer list takes.
 pub(crate) const MOST_WAITS: usize = 4096;
@@ -162,6 +165,12 @@ impl Guest {
         self.live.as_ref().map_or(self.deadline, |live| live.woken.at() + live.slice)
     }
 
+    /// For what a guest may call with as much as it likes: past its deadline, it is ended there. Between two such calls in a row there
+    /// need be nothing that meets an epoch.
+    pub(crate) fn in_time(&mut self) -> Result<&mut Self> {
+        if Instant::now() >= self.deadline() { Err(WaitedTooLong.into()) } else { Ok(self) }
+    }
+
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
     }
@@ -210,7 +219,37 @@ impl WasiView for Guest {
 pub(crate) fn link_wasi(linker: &mut Linker<Guest>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     outgoing::link(linker)?;
+    link_in_time(linker)?;
     waits::link(linker)
+}
+
+/// What else a guest may make last: long names, many bytes.
+fn link_in_time(linker: &mut Linker<Guest>) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance("wasi:random/random@0.2.12")?.func_wrap(
+        "get-random-bytes",
+        |mut guest, (length,): (u64,)| {
+            Ok((random::Host::get_random_bytes(guest.data_mut().in_time()?.wasi.random(), length)?,))
+        },
+    )?;
+    linker.instance("wasi:random/insecure@0.2.12")?.func_wrap(
+        "get-insecure-random-bytes",
+        |mut guest, (length,): (u64,)| {
+            let random = guest.data_mut().in_time()?.wasi.random();
+            Ok((insecure::Host::get_insecure_random_bytes(random, length)?,))
+        },
+    )?;
+    // No name leads anywhere.
+    type Resolved = std::result::Result<Resource<ResolveAddressStream>, ErrorCode>;
+    linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?.func_wrap(
+        "resolve-addresses",
+        |mut guest, (_, _): (Resource<Network>, String)| {
+            guest.data_mut().in_time()?;
+            Ok((Resolved::Err(ErrorCode::PermanentResolverFailure),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// The same for guests that hold a subscription: in both versions of WASI, asynchronously, with sockets and without HTTP.

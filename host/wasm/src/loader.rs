@@ -185,30 +185,42 @@ pub struct Plugin {
     pub from_cache: bool,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
-    pub(crate) fetches: Fetches,
+    pub(crate) fetches: Turns,
+    /// To resolve names.
+    pub(crate) names: Turns,
     /// To be called, over all its sources.
-    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) called: Arc<Semaphore>,
     pub(crate) calls: Calls,
     /// For its instances.
     pub(crate) room: Room,
 }
 
 /// How many calls one plugin has under way at once, over all its sources: each holds a thread, of which all share five hundred.
-const TURNS: usize = 64;
+const CALLED: usize = 64;
 
 /// How many fetches one plugin has under way at once, over all its sources. However long its upstream is silent, others' go on.
 const FETCHES: usize = 16;
 
-/// The right to fetch: of one plugin, and of all together.
-#[derive(Clone)]
-pub(crate) struct Fetches {
+/// And names that it resolves.
+const NAMES: usize = 16;
+
+/// The right to something that holds a thread while it waits for others: of one plugin, and of all together.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
 
-impl Fetches {
-    fn of(runtime: &Runtime) -> Self {
-        Self { own: Arc::new(Semaphore::new(FETCHES)), all: runtime.fetches.clone() }
+/// As many as one likes.
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new(Semaphore::MAX_PERMITS, &Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))
+    }
+}
+
+impl Turns {
+    pub(crate) fn new(own: usize, all: &Arc<Semaphore>) -> Self {
+        Self { own: Arc::new(Semaphore::new(own)), all: all.clone() }
     }
 
     /// Its own first: who waits for others of its kind holds none of what all share.
@@ -286,8 +298,9 @@ impl Plugin {
             from_cache,
             pre,
             exports,
-            fetches: Fetches::of(runtime),
-            turns: Arc::new(Semaphore::new(TURNS)),
+            fetches: Turns::new(FETCHES, &runtime.fetches),
+            names: Turns::new(NAMES, &runtime.names),
+            called: Arc::new(Semaphore::new(CALLED)),
             calls: runtime.calls.clone(),
             room: Room::new(runtime.memory.clone(), weight),
         };
@@ -580,7 +593,7 @@ mod tests {
     #[tokio::test]
     async fn a_plugin_whose_upstream_is_silent_leaves_room_for_others() {
         let all = Arc::new(Semaphore::new(2 * FETCHES));
-        let plugin = || Fetches { own: Arc::new(Semaphore::new(FETCHES)), all: all.clone() };
+        let plugin = || Turns::new(FETCHES, &all);
         let (silent, other) = (plugin(), plugin());
         let mut held = Vec::new();
         for _ in 0..FETCHES {

@@ -171,7 +171,8 @@ impl Pool {
             spec.allow_hosts.clone(),
             spec.secrets.clone(),
             spec.mock.clone(),
-        );
+        )
+        .resolving(plugin.names.clone());
         let around = Surroundings {
             who: format!("{}/{}", plugin.name, spec.name).into(),
             memory: spec.limits.memory,
@@ -218,7 +219,7 @@ impl Pool {
             Time::Call => None,
             Time::Fetch => self.0.plugin.fetches.clone().acquire_owned().await.ok(),
         };
-        let of_plugin = turn(&self.0.plugin.turns, &self.0.waiting).await.ok_or_else(busy)?;
+        let of_plugin = turn(&self.0.plugin.called, &self.0.waiting).await.ok_or_else(busy)?;
         let share = if self.0.has_idle() { None } else { Some(self.room().await?) };
         let inner = self.0.clone();
         let under_way = self.0.plugin.calls.begin();
