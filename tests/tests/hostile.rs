@@ -319,6 +319,12 @@ impl Echo {
             }
             return None;
         }
+        if head.starts_with("GET /heads") {
+            let heads: String =
+                (0..80).map(|number| format!("x-{number}: {}\r\n", "x".repeat(1000))).collect();
+            write!(stream, "HTTP/1.1 200 OK\r\n{heads}content-length: 0\r\n\r\n").ok()?;
+            return None;
+        }
         if head.starts_with("GET /away") {
             write!(
                 stream,
@@ -397,6 +403,15 @@ fn a_dripping_answer_ends_with_the_call_and_a_redirect_is_not_followed() {
     let echo = Echo::start();
     let host = with_http(&echo, "/away").start();
     assert!(said(&host, "get").starts_with("302"));
+}
+
+#[test]
+fn an_answer_whose_headers_fill_the_hosts_memory_is_none() {
+    let echo = Echo::start();
+    let host = with_http(&echo, "/heads").start();
+    let answer = host.post_to(PATH, "must");
+    assert!(answer.body.contains("bytes of headers; the most is 32768"), "{answer:?}");
+    assert_eq!(host.post_to(PATH, "fine").status, 200);
 }
 
 #[test]

@@ -140,3 +140,12 @@ fn what_contradicts_itself_is_refused_with_the_key() {
         assert!(check.code != Some(0) && check.said().contains(words), "{plugins}: {}", check.said());
     }
 }
+
+#[test]
+fn a_host_may_open_as_many_files_as_the_system_lets_it() {
+    let site = Setup::new().prepare();
+    let host = Watchkeeper::start_within(site, &["prlimit", "--nofile=256:8192"]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("8192"), "{files}");
+}

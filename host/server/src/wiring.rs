@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -35,6 +36,9 @@ use crate::sources::{self, InService, Polling, Sources};
 
 /// How often sources are asked whether they are well (`wit/`).
 const HEALTH: Duration = Duration::from_secs(60);
+
+/// Files that a host opens at once; more are no use to it.
+const OPEN_FILES: u64 = 65_536;
 
 /// How often metrics are summed up.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -257,6 +261,7 @@ impl Host {
                  server.api_token, or listen on 127.0.0.1"
             );
         }
+        open_more_files();
         let metrics = recorder()?;
         let upkeep = metrics.clone();
         let listener =
@@ -371,6 +376,19 @@ impl Host {
             tracing::error!(%error, "what happened to plugins last is not on their record");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// As many open files as the system lets this process have, up to a bound. Each connection of a sender, of a polled source and of one
+/// that subscribes is a file, and of the thousand that are usual none may be left for the store.
+fn open_more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "no more files can be opened than {:?}", limit.current);
+        }
     }
 }
 

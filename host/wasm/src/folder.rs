@@ -26,6 +26,13 @@ use crate::trust;
 /// Looked at this often without a notice, too: some file systems give none.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// However many notices come, from one look to the next it is at least so long: what they say is what the next look finds.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// A file whose versions were refused one after the other so often is read no more than once in that time.
+const REFUSED_OFTEN: u32 = 10;
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.
 const TIDY: Duration = Duration::from_secs(60 * 60);
 
@@ -70,6 +77,8 @@ pub(crate) struct Seen {
     since: Instant,
     /// It was read in this state.
     handled: bool,
+    /// How often it was refused, since it was accepted last.
+    refusals: u32,
 }
 
 #[derive(PartialEq)]
@@ -82,13 +91,17 @@ struct Known {
 impl Seen {
     pub(crate) fn now(path: &Path) -> Self {
         let known = looks(path).ok().map(|looks| Known { listed: true, looks });
-        Self { known, since: Instant::now(), handled: true }
+        Self { known, since: Instant::now(), handled: true, refusals: 0 }
     }
 
     /// It will be read again.
     pub(crate) fn forget(&mut self) {
         self.handled = false;
         self.known = None;
+    }
+
+    pub(crate) fn judged(&mut self, refused: bool) {
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
     }
 }
 
@@ -154,7 +167,7 @@ impl Registry {
     fn due(&self, listed: &BTreeSet<PathBuf>, patience: Duration) -> Due {
         let mut seen = self.looking();
         for path in listed {
-            let new = || Seen { known: None, since: Instant::now(), handled: false };
+            let new = || Seen { known: None, since: Instant::now(), handled: false, refusals: 0 };
             seen.entry(path.clone()).or_insert_with(new);
         }
         let mut found = Due::default();
@@ -162,12 +175,13 @@ impl Registry {
             let Ok(looks) = looks(path) else { continue };
             let known = Some(Known { listed: listed.contains(path), looks });
             if seen.known != known {
-                *seen = Seen { known, since: Instant::now(), handled: false };
+                *seen = Seen { known, since: Instant::now(), handled: false, refusals: seen.refusals };
             }
             if seen.handled {
                 continue;
             }
-            let due = seen.since + patience;
+            let often = seen.refusals >= REFUSED_OFTEN && !patience.is_zero();
+            let due = seen.since + if often { patience.max(PATIENCE) } else { patience };
             if Instant::now() < due {
                 found.next = Some(found.next.map_or(due, |next| next.min(due)));
                 continue;
@@ -201,11 +215,15 @@ impl Registry {
         let mut next = None::<Instant>;
         let mut tidied = None::<Instant>;
         let mut aged = Instant::now();
+        let mut looked = None::<Instant>;
         while !stop.load(Ordering::Relaxed) {
+            let breath = looked.map_or(Duration::ZERO, |looked| BREATH.saturating_sub(looked.elapsed()));
+            std::thread::sleep(breath);
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
             if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
+            looked = Some(Instant::now());
             notices.renew(self, folder);
             next = self.look_at(folder, self.options.debounce);
             for slot in self.slots() {

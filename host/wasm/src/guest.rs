@@ -31,6 +31,9 @@ const KEPT_OUTPUT: usize = 4 * 1024;
 /// Lines that a plugin may log in a second; what is over is counted, and said once.
 const LOG_LINES: u32 = 100;
 
+/// And all its sources together.
+const LOG_LINES_OF_PLUGIN: u32 = 1000;
+
 /// The longest line.
 const LOG_LINE: usize = 4 * 1024;
 
@@ -89,6 +92,8 @@ pub(crate) struct Surroundings {
     pub(crate) live: Option<Duration>,
     pub(crate) calls: Calls,
     pub(crate) log: Arc<LogRate>,
+    /// Of the plugin's sources together.
+    pub(crate) log_of_plugin: Arc<LogRate>,
 }
 
 struct Still(Duration);
@@ -129,7 +134,11 @@ impl Guest {
             wasi: wasi.build(),
             table,
             limiter: Limiter::new(around.memory, share),
-            log: GuestLog { who: around.who.clone(), rate: around.log.clone() },
+            log: GuestLog {
+                who: around.who.clone(),
+                rate: around.log.clone(),
+                of_plugin: around.log_of_plugin.clone(),
+            },
             output,
             http,
             hooks: Hooks::new(around.outgoing.clone()),
@@ -323,6 +332,7 @@ impl Pollable for Output {
 pub(crate) struct GuestLog {
     who: Arc<str>,
     rate: Arc<LogRate>,
+    of_plugin: Arc<LogRate>,
 }
 
 /// The lines of all instances of a plugin in one source: one that fails on each call has a new instance for each.
@@ -337,23 +347,30 @@ struct Lines {
 
 impl LogRate {
     /// Whether one more may be written, and how many weren't in the second that is over.
-    fn admit(&self) -> (bool, u32) {
+    fn admit(&self, most: u32) -> (bool, u32) {
         let mut lines = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut left_out = 0;
         if lines.since.is_none_or(|since| since.elapsed() >= Duration::from_secs(1)) {
-            left_out = lines.count.saturating_sub(LOG_LINES);
+            left_out = lines.count.saturating_sub(most);
             *lines = Lines { since: Some(Instant::now()), count: 0 };
         }
         lines.count = lines.count.saturating_add(1);
-        (lines.count <= LOG_LINES, left_out)
+        (lines.count <= most, left_out)
     }
 }
 
 impl GuestLog {
     pub(crate) fn write(&mut self, level: tracing::Level, message: &str) {
-        let (admitted, left_out) = self.rate.admit();
+        let (admitted, left_out) = self.rate.admit(LOG_LINES);
         if left_out > 0 {
             tracing::warn!(target: "plugin", plugin = &*self.who, left_out, "logs too much");
+        }
+        if !admitted {
+            return;
+        }
+        let (admitted, left_out) = self.of_plugin.admit(LOG_LINES_OF_PLUGIN);
+        if left_out > 0 {
+            tracing::warn!(target: "plugin", plugin = &*self.who, left_out, "its plugin logs too much in all its sources together");
         }
         if !admitted {
             return;
@@ -390,7 +407,7 @@ mod tests {
     fn a_log_flood_is_cut_off() {
         let around = Surroundings::default();
         let instance = || Guest::new(&around, Share::default()).log.rate;
-        let admitted = (0..1_000).filter(|_| instance().admit().0).count();
+        let admitted = (0..1_000).filter(|_| instance().admit(LOG_LINES).0).count();
         assert_eq!(admitted, LOG_LINES as usize, "of whichever instance they are");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use wasmtime::{ResourceLimiter, Result};
+use wasmtime::{ResourceLimiter, Result, Store};
 
+use crate::guest::Guest;
 use crate::memory::{Full, Share};
 
 /// Bounds of one plugin in one source. Every one of them is named in the error of a call that breaks it.
@@ -45,6 +46,19 @@ const ELEMENT: usize = size_of::<usize>();
 const INSTANCES: usize = 256;
 const TABLES: usize = 256;
 const MEMORIES: usize = 8;
+
+/// Handles of all kinds that a guest may hold in the engine's own tables. One that holds a subscription makes streams, futures and
+/// tasks there, of which the host has something each, and a stream may be a socket.
+const HANDLES: usize = 8192;
+const LIVE_HANDLES: usize = 512;
+const LIVE_TASKS: usize = 4096;
+
+pub(crate) fn bound_handles(store: &mut Store<Guest>, live: bool) {
+    store.set_max_component_handles(if live { LIVE_HANDLES } else { HANDLES });
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(LIVE_TASKS);
+    }
+}
 
 /// Holds an instance to its memory, and remembers that it had to: the guest's own trap doesn't tell.
 #[derive(Default)]

@@ -19,8 +19,8 @@ use crate::compiled;
 use crate::compiler::{self, Failed};
 use crate::engine::{Linked, Runtime, TICK, waiting};
 use crate::file;
-use crate::guest::{Guest, Surroundings};
-use crate::limits::Limits;
+use crate::guest::{Guest, LogRate, Surroundings};
+use crate::limits::{Limits, bound_handles};
 use crate::live::{drive, is_exported_by};
 use crate::memory::Room;
 use crate::record::Steps;
@@ -28,6 +28,9 @@ use crate::shapes;
 use crate::trust::{Trust, Vouched};
 use crate::waits::WaitedTooLong;
 use crate::weight;
+
+/// What is told of why a file is refused.
+const MAX_REASON: usize = 4 << 10;
 
 /// How long it waits for room to be instantiated in.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -191,6 +194,8 @@ pub struct Plugin {
     /// To be called, over all its sources.
     pub(crate) called: Arc<Semaphore>,
     pub(crate) calls: Calls,
+    /// What its sources may log together.
+    pub(crate) log: Arc<LogRate>,
     /// For its instances.
     pub(crate) room: Room,
 }
@@ -268,7 +273,7 @@ impl Plugin {
         // Should a file find a mistake of the host's own, it is the file that doesn't come in, and not the host that ends.
         let made = catch_unwind(AssertUnwindSafe(|| Self::make(runtime, candidate, steps)));
         made.unwrap_or_else(|_| Err("can't be loaded: the host failed on it, as its log says".into()))
-            .map_err(|reason| Refusal { path: candidate.path.clone(), reason })
+            .map_err(|reason| Refusal { path: candidate.path.clone(), reason: told(&reason) })
     }
 
     fn make(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, String> {
@@ -302,6 +307,7 @@ impl Plugin {
             names: Turns::new(NAMES, &runtime.names),
             called: Arc::new(Semaphore::new(CALLED)),
             calls: runtime.calls.clone(),
+            log: Arc::default(),
             room: Room::new(runtime.memory.clone(), weight),
         };
         plugin.try_out(&component)?;
@@ -324,6 +330,7 @@ impl Plugin {
         let mut store = Store::new(component.engine(), Guest::new(&around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(limits.result);
+        bound_handles(&mut store, self.is_live());
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, false);
@@ -350,6 +357,14 @@ impl Plugin {
                 (None, None) => mismatch(component, &error),
             }
         })
+    }
+}
+
+/// Of a reason, what is told: names in it are the file's own, as many and as long as it likes, and of any characters.
+fn told(reason: &str) -> String {
+    match reason.floor_char_boundary(MAX_REASON) {
+        end if end < reason.len() => format!("{}… (cut)", line(&reason[..end])),
+        _ => line(reason),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
 use crate::engine::{TICK, give_way, stand_back, waiting};
 use crate::guest::{Guest, Surroundings};
-use crate::limits::Limits;
+use crate::limits::{Limits, bound_handles};
 use crate::loader::{Interface, Plugin};
 use crate::memory::{Full, Idle, Memory, Room, Share, Waiting};
 use crate::outgoing::Outgoing;
@@ -129,7 +129,13 @@ impl Pool {
     pub(crate) fn new(plugin: Arc<Plugin>, limits: Limits, failures: Arc<Failures>) -> Self {
         let who = plugin.name.as_str().into();
         let calls = plugin.calls.clone();
-        let around = Surroundings { who, memory: limits.memory, calls, ..Surroundings::default() };
+        let around = Surroundings {
+            who,
+            memory: limits.memory,
+            calls,
+            log_of_plugin: plugin.log.clone(),
+            ..Surroundings::default()
+        };
         Self::with(plugin, limits, None, around, failures)
     }
 
@@ -181,6 +187,7 @@ impl Pool {
             live: plugin.is_live().then_some(spec.limits.call),
             calls: plugin.calls.clone(),
             log: Arc::default(),
+            log_of_plugin: plugin.log.clone(),
         };
         let config = plugin.has(Interface::Source).then(|| spec.config.clone());
         let pool = Self::with(plugin, spec.limits.clone(), config, around, failures);
@@ -466,6 +473,7 @@ impl Inner {
         let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.result);
+        bound_handles(&mut store, self.plugin.is_live());
         store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
         let limit = self.begin(&mut store, Time::Call, suspect);
         let functions = match self.plugin.instantiate(&mut store) {

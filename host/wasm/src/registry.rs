@@ -622,6 +622,7 @@ impl Registry {
         canary: Option<Canary>,
     ) {
         self.set_refused(&candidate.path, None);
+        self.judged(&candidate.path, false);
         let version = candidate.version.clone();
         let asks = slot.live().map(|live| live.plugin.asks.clone());
         let (of, came) = (&slot.name, Some(version.clone()));
@@ -704,8 +705,15 @@ impl Registry {
                 state.end_trial(&refused);
             }
         });
+        self.judged(&refusal.path, true);
         self.set_refused(&refusal.path.clone(), Some(refusal));
         self.changed();
+    }
+
+    fn judged(&self, path: &Path, refused: bool) {
+        if let Some(seen) = self.looking().get_mut(path) {
+            seen.judged(refused);
+        }
     }
 
     /// Tells of it, and keeps it.
