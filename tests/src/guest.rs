@@ -126,7 +126,7 @@ pub fn hostile(path: &str, mended: bool) -> Vec<u8> {
 pub fn talkative(path: &str) -> Vec<u8> {
     let logging = "watchkeeper:plugin/logging@0.1.0";
     let import = format!("(module\n  (import \"{logging}\" \"log\" (func $log (param i32 i32 i32)))");
-    let says = "(call $log (i32.const 0) (i32.const 0) (i32.const 15728640))".repeat(3000);
+    let says = "(call $log (i32.const 0) (i32.const 65536) (i32.const 15728640))".repeat(3000);
     let says = format!("(if (i32.eq (local.get $letter) (i32.const 0x68)) (then {says}))");
     let first = "(if (i32.eq (local.get $letter) (i32.const 0x6c))";
     let core = hostile_core("0.1.0", path, false)

@@ -371,15 +371,19 @@ fn what_is_refused_again_and_again_is_read_less_often_until_it_is_accepted() {
 
 #[test]
 fn the_canary_is_as_the_file_said_at_the_start() {
-    let mut host = setup().start();
+    let config = |more: &str| {
+        format!("plugins: {{ debounce: 20ms, trial: {{ calls: 1, allowed_failures: 0 }}, {more} }}\n")
+    };
+    let mut host = setup().config("watchkeeper.yaml", &config("canary: report")).start();
     serving(&host);
-    host.site.write("config/watchkeeper.yaml", "plugins: { debounce: 20ms, canary: strict }\n");
+    host.site.write("config/watchkeeper.yaml", config("canary: strict"));
     assert!(Command::new("kill").args(["-HUP", &host.id().to_string()]).status().unwrap().success());
     wait("it says what it reads again", PATIENCE, || host.log().contains("SIGHUP: ").then_some(()));
     // It reads otherwise, which is reported and no more.
     put(&file(&host), &version(2));
     serves(&host, "v00002");
     assert!(last(&host)["canary"]["different"].as_u64().unwrap() > 0, "{}", last(&host));
+    wait("it is proven", PATIENCE, || (plugin(&host)["state"] == "live").then_some(()));
     host.terminate();
     host.restart();
     serving(&host);

@@ -26,8 +26,10 @@ use crate::trust;
 /// Looked at this often without a notice, too: some file systems give none.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// However many notices come, from one look to the next it is at least so long: what they say is what the next look finds.
+/// However many notices come, from one look to the next it is at least so long, and so many times what the last one took: what they say
+/// is what the next look finds.
 const BREATH: Duration = Duration::from_millis(20);
+const BREATH_OF_A_LOOK: u32 = 4;
 
 /// A file whose versions were refused one after the other so often is read no more than once in that time.
 const REFUSED_OFTEN: u32 = 10;
@@ -121,8 +123,9 @@ struct Due {
 
 impl Registry {
     /// Looks at the folder now, and brings in what has changed. With `patience`, files that changed just now are left for
-    /// the next look, which is due when this says.
-    fn look_at(&self, folder: &Path, patience: Duration) -> Option<Instant> {
+    /// the next look, which is due when this says; and how long it took to look.
+    fn look_at(&self, folder: &Path, patience: Duration) -> (Option<Instant>, Duration) {
+        let began = Instant::now();
         // Unmounted, or just being exchanged: nothing was deleted by that.
         let listed = match files(folder) {
             Ok(listed) => listed.into_iter().collect(),
@@ -130,7 +133,7 @@ impl Registry {
                 if !self.lost.swap(true, Ordering::Relaxed) {
                     tracing::error!(folder = %folder.display(), %error, "the plugins' folder can't be read; what is loaded serves on, and nothing new comes in until it is back");
                 }
-                return None;
+                return (None, began.elapsed());
             }
         };
         if self.lost.swap(false, Ordering::Relaxed) {
@@ -138,6 +141,7 @@ impl Registry {
         }
         self.look_at_pins();
         let Due { ready, gone, next } = self.due(&listed, patience);
+        let took = began.elapsed();
         for path in gone {
             self.file_deleted(&path);
         }
@@ -147,7 +151,7 @@ impl Registry {
                 self.panicked(&path);
             }
         }
-        next
+        (next, took)
     }
 
     /// What was refused for want of a pin, and what was let in by one, is looked at again once there are other pins.
@@ -215,17 +219,17 @@ impl Registry {
         let mut next = None::<Instant>;
         let mut tidied = None::<Instant>;
         let mut aged = Instant::now();
-        let mut looked = None::<Instant>;
+        let mut breath = Duration::ZERO;
         while !stop.load(Ordering::Relaxed) {
-            let breath = looked.map_or(Duration::ZERO, |looked| BREATH.saturating_sub(looked.elapsed()));
             std::thread::sleep(breath);
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
             if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
-            looked = Some(Instant::now());
             notices.renew(self, folder);
-            next = self.look_at(folder, self.options.debounce);
+            let took;
+            (next, took) = self.look_at(folder, self.options.debounce);
+            breath = BREATH.max((took * BREATH_OF_A_LOOK).min(ROUND));
             for slot in self.slots() {
                 slot.end_old_trial();
             }

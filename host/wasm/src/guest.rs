@@ -130,10 +130,12 @@ impl Guest {
         });
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS);
+        let hooks = Hooks::new(around.outgoing.clone(), share.room().clone());
+        let limiter = Limiter::new(around.memory, share);
         Self {
             wasi: wasi.build(),
             table,
-            limiter: Limiter::new(around.memory, share),
+            limiter,
             log: GuestLog {
                 who: around.who.clone(),
                 rate: around.log.clone(),
@@ -141,7 +143,7 @@ impl Guest {
             },
             output,
             http,
-            hooks: Hooks::new(around.outgoing.clone()),
+            hooks,
             began: Instant::now(),
             deadline: Instant::now(),
             suspect: false,

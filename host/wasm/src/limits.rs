@@ -47,16 +47,15 @@ const INSTANCES: usize = 256;
 const TABLES: usize = 256;
 const MEMORIES: usize = 8;
 
-/// Handles of all kinds that a guest may hold in the engine's own tables. One that holds a subscription makes streams, futures and
-/// tasks there, of which the host has something each, and a stream may be a socket.
-const HANDLES: usize = 8192;
+/// Streams, futures and tasks of a guest that holds a subscription: the host has something of each, and a stream may be a socket.
 const LIVE_HANDLES: usize = 512;
 const LIVE_TASKS: usize = 4096;
 
-pub(crate) fn bound_handles(store: &mut Store<Guest>, live: bool) {
-    store.set_max_component_handles(if live { LIVE_HANDLES } else { HANDLES });
+/// What the engine itself has of such a guest.
+pub(crate) fn bound_live(store: &mut Store<Guest>) {
     if let Some(table) = store.concurrent_resource_table() {
         table.set_max_capacity(LIVE_TASKS);
+        store.set_max_component_handles(LIVE_HANDLES);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::compiler::{self, Failed};
 use crate::engine::{Linked, Runtime, TICK, waiting};
 use crate::file;
 use crate::guest::{Guest, LogRate, Surroundings};
-use crate::limits::{Limits, bound_handles};
+use crate::limits::{Limits, bound_live};
 use crate::live::{drive, is_exported_by};
 use crate::memory::Room;
 use crate::record::Steps;
@@ -330,7 +330,7 @@ impl Plugin {
         let mut store = Store::new(component.engine(), Guest::new(&around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(limits.result);
-        bound_handles(&mut store, self.is_live());
+        bound_live(&mut store);
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, false);

@@ -238,6 +238,11 @@ impl Room {
         }
     }
 
+    /// For what the host has of an instance besides, from nothing on.
+    pub(crate) fn beside(&self) -> Share {
+        Share { room: Self { each: 0, ..self.clone() }, bytes: 0 }
+    }
+
     /// What there is, at once.
     pub(crate) fn share(&self, bytes: usize) -> Result<Share, Full> {
         let mut share = Share { room: self.clone(), bytes: 0 };
@@ -291,6 +296,10 @@ pub(crate) struct Share {
 impl Share {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// That it holds so much of its own.

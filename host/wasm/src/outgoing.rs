@@ -32,6 +32,7 @@ use crate::addresses::is_public;
 use crate::asks::{HostRule, Scheme, Target};
 use crate::guest::{FIELDS, Guest};
 use crate::loader::Turns;
+use crate::memory::{Room, Share};
 
 /// The largest body of a request or a response.
 const MAX_BODY: usize = 16 << 20;
@@ -345,13 +346,13 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+    pub(crate) fn new(outgoing: Arc<Outgoing>, room: Room) -> Self {
         Self {
             outgoing,
             deadline: Instant::now(),
             sent: 0,
             under_way: Arc::default(),
-            held: Held::default(),
+            held: Held { bytes: Arc::default(), room },
             denied: Arc::default(),
         }
     }
@@ -367,6 +368,11 @@ impl Hooks {
     /// What the call that ended was refused, in words for the operator: the guest itself only hears that it was.
     pub(crate) fn denied(&self) -> Vec<String> {
         self.denied.lock().map(|denied| denied.clone()).unwrap_or_default()
+    }
+
+    /// Bytes of bodies that the host has of it.
+    pub(crate) fn holds(&self) -> usize {
+        self.held.bytes.load(Ordering::Relaxed)
     }
 
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<(), Denied> {
@@ -595,20 +601,24 @@ async fn whole(mut body: WasiBody, held: &Held) -> Result<Bytes, Failed> {
     Ok(whole.into())
 }
 
-/// How many bytes of bodies one instance makes the host hold.
+/// How many bytes of bodies one instance makes the host hold, and where they have their room.
 #[derive(Clone, Default)]
-struct Held(Arc<AtomicUsize>);
+struct Held {
+    bytes: Arc<AtomicUsize>,
+    room: Room,
+}
 
 /// A body, or what of it has come. It counts until nobody has any of it any more.
 struct Body {
     bytes: Vec<u8>,
     held: Held,
     counted: usize,
+    share: Share,
 }
 
 impl Body {
     fn of(held: &Held) -> Self {
-        Self { bytes: Vec::new(), held: held.clone(), counted: 0 }
+        Self { bytes: Vec::new(), held: held.clone(), counted: 0, share: held.room.beside() }
     }
 
     /// An error reads behind "a request".
@@ -617,11 +627,12 @@ impl Body {
             return Err(format!("has more than {MAX_BODY} bytes"));
         }
         self.counted += chunk.len();
-        if self.held.0.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > MAX_HELD {
+        if self.held.bytes.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > MAX_HELD {
             return Err(format!(
                 "has no room beside those that the plugin still holds: more than {MAX_HELD} bytes of bodies"
             ));
         }
+        self.share.has(self.counted).map_err(|full| format!("can't be held: {full}"))?;
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
@@ -629,7 +640,7 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.held.0.fetch_sub(self.counted, Ordering::Relaxed);
+        self.held.bytes.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
@@ -762,6 +773,7 @@ impl HttpMock {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::memory::{Memory, MemoryBounds};
 
     fn rules(texts: &[&str]) -> Vec<HostRule> {
         texts.iter().map(|text| serde_json::from_value((*text).into()).unwrap()).collect()
@@ -891,7 +903,10 @@ mod tests {
         large.push(&chunk).unwrap();
         assert!(large.push(&[0]).unwrap_err().contains("has more than"));
         drop((bodies, large));
-        assert_eq!(held.0.load(Ordering::Relaxed), 0);
+        assert_eq!(held.bytes.load(Ordering::Relaxed), 0);
+        let room = Room::new(Arc::new(Memory::new(MemoryBounds { all: MAX_BODY, idle: 0 })), 0);
+        let mut none = Body::of(&Held { bytes: Arc::default(), room });
+        assert!(none.push(&chunk).unwrap_err().contains("there is no room for it now"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
 use crate::engine::{TICK, give_way, stand_back, waiting};
 use crate::guest::{Guest, Surroundings};
-use crate::limits::{Limits, bound_handles};
+use crate::limits::{Limits, bound_live};
 use crate::loader::{Interface, Plugin};
 use crate::memory::{Full, Idle, Memory, Room, Share, Waiting};
 use crate::outgoing::Outgoing;
@@ -35,6 +35,9 @@ const MAX_WAITING: usize = 1024;
 
 /// And for how long; as long again for room.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Nor is an instance kept that has more of what it sent and was sent: nothing makes it let go of that.
+const KEPT_BODIES: usize = 1 << 20;
 
 /// Of a plugin that failed lately, a call that computes for longer than this is slowed down to a quarter of a core: it may
 /// well run into its deadline again, and its neighbours shall not notice.
@@ -473,7 +476,7 @@ impl Inner {
         let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.result);
-        bound_handles(&mut store, self.plugin.is_live());
+        bound_live(&mut store);
         store.epoch_deadline_callback(|guest| Ok(at_tick(guest.data())));
         let limit = self.begin(&mut store, Time::Call, suspect);
         let functions = match self.plugin.instantiate(&mut store) {
@@ -572,7 +575,7 @@ impl Inner {
     fn give_back(&self, mut instance: Instance) {
         let guest = instance.store.data_mut();
         let (holds, since) = (guest.limiter.settle(), guest.began());
-        let grown = guest.limiter.used() > self.limits.memory / 2;
+        let grown = guest.limiter.used() > self.limits.memory / 2 || guest.hooks.holds() > KEPT_BODIES;
         self.usual.store(holds, Ordering::Relaxed);
         if instance.calls < MAX_CALLS && !grown {
             let waiting = self.memory().waits(holds);
