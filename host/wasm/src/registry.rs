@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
@@ -25,6 +25,10 @@ use crate::source::SourceSpec;
 
 /// Events that wait for the record.
 const EVENTS: usize = 1024;
+
+/// What configuring a version for all its sources may take, and for each of them besides: other files wait meanwhile.
+const CONFIGURE: Duration = Duration::from_secs(10);
+const CONFIGURE_EACH: Duration = Duration::from_millis(50);
 
 /// What became of a file.
 #[derive(Clone, Debug)]
@@ -581,7 +585,16 @@ impl Registry {
         let plain = |reason| (reason, None);
         let granted = self.kept.of(&slot.name).granted.contains(&plugin.version);
         let mut sources: HashMap<Arc<str>, Arc<Bound>> = HashMap::new();
+        let until = Instant::now() + CONFIGURE + CONFIGURE_EACH * served.len() as u32;
         for (name, source) in served {
+            if Instant::now() > until {
+                return Err(plain(format!(
+                    "its {} sources take too long to be configured: {} were after {:?}",
+                    served.len(),
+                    sources.len(),
+                    CONFIGURE + CONFIGURE_EACH * served.len() as u32
+                )));
+            }
             if let Some(rule) = plugin.asks.widened(&live.plugin.asks, &source.spec.allow_hosts).next()
                 && !granted
             {
