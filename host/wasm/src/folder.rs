@@ -32,7 +32,7 @@ const BREATH: Duration = Duration::from_millis(20);
 const BREATH_OF_A_LOOK: u32 = 4;
 
 /// A file whose versions were refused one after the other so often is read no more than once in that time.
-const REFUSED_OFTEN: u32 = 10;
+const REFUSED_OFTEN: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.

@@ -32,9 +32,6 @@ use crate::weight;
 /// What is told of why a file is refused.
 const MAX_REASON: usize = 4 << 10;
 
-/// How long it waits for room to be instantiated in.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 128 << 20;
 
@@ -325,7 +322,7 @@ impl Plugin {
             calls: self.calls.clone(),
             ..Surroundings::default()
         };
-        let room = waiting(|| self.room.wait_here_for(0, Instant::now() + MAX_WAIT));
+        let room = waiting(|| self.room.wait_here_for(0));
         let share = room.map_err(|full| format!("can't be instantiated: {full}"))?;
         let mut store = Store::new(component.engine(), Guest::new(&around, share));
         store.limiter(|guest| &mut guest.limiter);

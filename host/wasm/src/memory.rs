@@ -23,6 +23,9 @@ const MOST_IDLE: usize = 4096;
 /// How long an instance waits for its next call. A source that is called at all is, each minute, for its health.
 const LONGEST_IDLE: Duration = Duration::from_secs(300);
 
+/// How long an instance that is made while nobody else may go on waits for room: for a source that is bound, a version that is tried.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// How much more than needed is let go of at once: one in so many parts of the bound, so that it isn't done for each call.
 const AT_ONCE: usize = 8;
 
@@ -226,9 +229,10 @@ impl Room {
         }
     }
 
-    /// As [`Room::wait_for`], on this thread.
-    pub(crate) fn wait_here_for(&self, bytes: usize, until: Instant) -> Result<Share, Full> {
+    /// As [`Room::wait_for`], on this thread, and not for long.
+    pub(crate) fn wait_here_for(&self, bytes: usize) -> Result<Share, Full> {
         const LOOK: Duration = Duration::from_millis(5);
+        let until = Instant::now() + SHORT;
         loop {
             match self.share(bytes) {
                 Err(full) if Instant::now() >= until => return Err(full),

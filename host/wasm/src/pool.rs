@@ -354,7 +354,7 @@ impl Inner {
 
     /// As [`Pool::room`], on this thread.
     fn room_here(&self) -> Result<Share, CallError> {
-        let share = self.plugin.room.wait_here_for(self.usual(), Instant::now() + MAX_WAIT);
+        let share = self.plugin.room.wait_here_for(self.usual());
         share.map_err(|full| self.full(&full))
     }
 
