@@ -514,6 +514,9 @@ impl Inner {
         if let Some((full, wanted)) = guest.limiter.full.as_ref().filter(|_| !over_time) {
             // The next waits for as much.
             self.usual.fetch_max(*wanted, Ordering::Relaxed);
+            // No strike, but no way to take neighbours' time either.
+            let now = Instant::now();
+            self.supervisor.owe(now, now.saturating_duration_since(guest.began()));
             return self.full(full);
         }
         let deadline = guest.deadline();

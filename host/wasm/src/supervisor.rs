@@ -80,7 +80,8 @@ impl Supervisor {
         owes
     }
 
-    fn owe(&self, now: Instant, took: Duration) {
+    /// What a call took is owed, in time in which the plugin gives way.
+    pub(crate) fn owe(&self, now: Instant, took: Duration) {
         let mut until = self.owes_until.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = until.map_or(now, |until| until.max(now)) + took.saturating_mul(OWED);
         *until = Some(owed.min(now + MOST_OWED));
