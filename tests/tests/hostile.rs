@@ -365,6 +365,27 @@ fn secrets_are_put_in_at_the_edge_and_never_seen() {
 }
 
 #[test]
+fn a_secret_that_a_plugin_was_let_see_is_told_to_no_sender_and_on_no_record() {
+    let secret = "hunter2-but-longer";
+    let host =
+        setup("secret: ${HOSTILE_SECRET}\nreveal_secrets: true\n").env("HOSTILE_SECRET", secret).start();
+    let mut complaints = Complaints::default();
+    for (does, status, words) in [("tell", 202, "the secret is"), ("refuse", 400, "not with")] {
+        let answer = host.post_to(PATH, does);
+        complaints.unless(answer.status == status && answer.body.contains(words), || format!("{answer:?}"));
+        complaints.unless(!answer.body.contains(secret), || format!("the sender reads {}", answer.body));
+    }
+    let api = [host.get("/api/v1/plugins").body, host.get("/api/v1/plugins/hostile").body];
+    let listed = host.site.run(&["plugin", "list", "--json"]).stdout;
+    let letters = host.site.run(&["replay", "--list"]).stdout;
+    complaints.unless(letters.contains("the secret is"), || letters.clone());
+    for shown in api.into_iter().chain([listed, letters, host.log()]) {
+        complaints.unless(!shown.contains(secret), || shown.clone());
+    }
+    assert!(failures(&host)[0]["reason"].as_str().unwrap().contains("the secret is"));
+}
+
+#[test]
 fn what_was_not_asked_for_or_granted_is_not_sent_and_the_error_says_what_to_write() {
     let echo = Echo::start();
     let granted = format!("http://{}", echo.address);

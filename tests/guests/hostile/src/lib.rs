@@ -149,6 +149,8 @@ impl Hostile {
             }
             "third" if call.is_multiple_of(3) => panic!("the {call}. call is one too many"),
             "panic" => panic!("so it goes"),
+            "tell" => panic!("the secret is {}", self.secret),
+            "refuse" => return Err(Error::InvalidPayload(format!("not with {}", self.secret))),
             "exit" => std::process::exit(3),
             "capabilities" => capabilities(),
             "secrets" => self.secrets(),
