@@ -235,7 +235,7 @@ impl Registry {
             }
             self.runtime.memory.tell();
             if aged.elapsed() > AGES {
-                self.runtime.memory.let_go_of_old();
+                self.runtime.memory.let_go_of_old(Instant::now());
                 aged = Instant::now();
             }
             if tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {

@@ -130,8 +130,8 @@ impl Memory {
     }
 
     /// Those that have waited for too long already.
-    pub(crate) fn let_go_of_old(&self) {
-        if let Some(since) = Instant::now().checked_sub(LONGEST_IDLE) {
+    pub(crate) fn let_go_of_old(&self, now: Instant) {
+        if let Some(since) = now.checked_sub(LONGEST_IDLE) {
             self.let_go(since, "age", |_| true);
         }
     }
@@ -404,6 +404,11 @@ mod tests {
         assert_eq!((one.0.lock().unwrap().len(), other.0.lock().unwrap().len()), (4, 3));
         assert_eq!(memory.idle.load(Ordering::Relaxed), 7 * MIB);
         assert_eq!(memory.held.load(Ordering::Relaxed), 7 * MIB);
+        memory.let_go_of_old(Instant::now() + LONGEST_IDLE - Duration::from_secs(60));
+        assert_eq!(memory.idle_instances.load(Ordering::Relaxed), 7);
+        memory.let_go_of_old(Instant::now() + LONGEST_IDLE);
+        assert_eq!(memory.idle_instances.load(Ordering::Relaxed), 0);
+        wait_in(&one, room.share(0).unwrap());
         drop((one, other));
         assert_eq!(memory.idle.load(Ordering::Relaxed) + memory.held.load(Ordering::Relaxed), 0);
     }
