@@ -68,6 +68,20 @@ fn instances_that_wait_for_their_next_call_hold_no_more_than_they_may() {
 }
 
 #[test]
+fn what_an_instance_makes_the_host_keep_goes_with_it() {
+    const SOURCES: usize = 20;
+    let host = setup(SOURCES, "memory_mib: 512, idle_memory_mib: 64").start();
+    host.store(&webhook([firing("warm", &[("alertname", "Warm")])]));
+    let before = host.resident_kib();
+    for number in 0..SOURCES {
+        assert_eq!(host.post_to(&path(number), "keep").status, 200);
+    }
+    let rose = host.resident_kib().saturating_sub(before) / 1024;
+    // Twelve megabytes of headers in each.
+    assert!(rose < 100, "the host's memory rose by {rose} MiB");
+}
+
+#[test]
 fn calls_under_way_hold_no_more_than_they_may_and_wait_for_each_other() {
     const SOURCES: usize = 16;
     let host = setup(SOURCES, "memory_mib: 256, idle_memory_mib: 16").start();

@@ -182,6 +182,15 @@ impl Guest {
         if Instant::now() >= self.deadline() { Err(WaitedTooLong.into()) } else { Ok(self) }
     }
 
+    /// As [`Guest::in_time`], for so many bytes that the host keeps.
+    pub(crate) fn takes(&mut self, bytes: usize) -> Result<&mut Self> {
+        if let Err(full) = self.in_time()?.hooks.take(bytes) {
+            self.limiter.full = Some((full.clone(), 0));
+            return Err(full.into());
+        }
+        Ok(self)
+    }
+
     pub(crate) fn calls(&self) -> &Calls {
         &self.calls
     }

@@ -32,7 +32,7 @@ use crate::addresses::is_public;
 use crate::asks::{HostRule, Scheme, Target};
 use crate::guest::{FIELDS, Guest};
 use crate::loader::Turns;
-use crate::memory::{Room, Share};
+use crate::memory::{self, Room, Share};
 
 /// The largest body of a request or a response.
 const MAX_BODY: usize = 16 << 20;
@@ -278,7 +278,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         |mut guest, (request, authority): (Request, Option<String>)| {
             Ok((match authority.as_ref().is_some_and(|name| name.len() > MAX_AUTHORITY) {
                 true => Err(()),
-                false => guest.data_mut().in_time()?.http().set_authority(request, authority)?,
+                false => {
+                    let bytes = authority.as_ref().map_or(0, String::len);
+                    guest.data_mut().takes(bytes)?.http().set_authority(request, authority)?
+                }
             },))
         },
     )?;
@@ -287,10 +290,16 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         |mut guest, (request, path): (Request, Option<String>)| {
             Ok((match path.as_ref().is_some_and(|path| path.len() > MAX_PATH) {
                 true => Err(()),
-                false => guest.data_mut().in_time()?.http().set_path_with_query(request, path)?,
+                false => {
+                    let bytes = path.as_ref().map_or(0, String::len);
+                    guest.data_mut().takes(bytes)?.http().set_path_with_query(request, path)?
+                }
             },))
         },
     )?;
+    types.func_wrap("[method]outgoing-request.body", |mut guest, (request,): (Request,)| {
+        Ok((guest.data_mut().takes(2 * CHUNK)?.http().body(request)?,))
+    })?;
     link_fields(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
@@ -301,7 +310,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 fn link_fields(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     type Pairs = Vec<(String, Vec<u8>)>;
     types.func_wrap("[static]fields.from-list", |mut guest, (pairs,): (Pairs,)| {
-        Ok((told(guest.data_mut().in_time()?.http().from_list(pairs))?,))
+        let bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        Ok((told(guest.data_mut().takes(bytes)?.http().from_list(pairs))?,))
     })?;
     types.func_wrap("[method]fields.get", |mut guest, (fields, name): (Resource<Fields>, String)| {
         Ok((guest.data_mut().in_time()?.http().get(fields, name)?,))
@@ -312,16 +322,23 @@ fn link_fields(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]fields.set",
         |mut guest, (fields, name, values): (Resource<Fields>, String, Vec<Vec<u8>>)| {
-            Ok((told(guest.data_mut().in_time()?.http().set(fields, name, values))?,))
+            let bytes = name.len() + values.iter().map(Vec::len).sum::<usize>();
+            Ok((told(guest.data_mut().takes(bytes)?.http().set(fields, name, values))?,))
         },
     )?;
+    types.func_wrap("[method]fields.clone", |mut guest, (fields,): (Resource<Fields>,)| {
+        let all = guest.data_mut().in_time()?.http().entries(Resource::new_borrow(fields.rep()))?;
+        let bytes = all.iter().map(|(name, value)| name.len() + value.len()).sum();
+        Ok((HostFields::clone(&mut guest.data_mut().takes(bytes)?.http(), fields)?,))
+    })?;
     types.func_wrap("[method]fields.delete", |mut guest, (fields, name): (Resource<Fields>, String)| {
         Ok((told(guest.data_mut().in_time()?.http().delete(fields, name))?,))
     })?;
     types.func_wrap(
         "[method]fields.append",
         |mut guest, (fields, name, value): (Resource<Fields>, String, Vec<u8>)| {
-            Ok((told(guest.data_mut().in_time()?.http().append(fields, name, value))?,))
+            let bytes = name.len() + value.len();
+            Ok((told(guest.data_mut().takes(bytes)?.http().append(fields, name, value))?,))
         },
     )
 }
@@ -342,6 +359,7 @@ pub(crate) struct Hooks {
     sent: usize,
     under_way: Arc<()>,
     held: Held,
+    heads: Share,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
@@ -352,7 +370,8 @@ impl Hooks {
             deadline: Instant::now(),
             sent: 0,
             under_way: Arc::default(),
-            held: Held { bytes: Arc::default(), room },
+            heads: room.beside(),
+            held: Held { room, ..Held::default() },
             denied: Arc::default(),
         }
     }
@@ -370,9 +389,15 @@ impl Hooks {
         self.denied.lock().map(|denied| denied.clone()).unwrap_or_default()
     }
 
-    /// Bytes of bodies that the host has of it.
+    /// Bytes of bodies and headers that the host may have of it.
     pub(crate) fn holds(&self) -> usize {
-        self.held.bytes.load(Ordering::Relaxed)
+        self.held.bytes.load(Ordering::Relaxed) + self.held.heads.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of headers more.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), memory::Full> {
+        let heads = self.held.heads.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.heads.has(heads)
     }
 
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<(), Denied> {
@@ -601,10 +626,12 @@ async fn whole(mut body: WasiBody, held: &Held) -> Result<Bytes, Failed> {
     Ok(whole.into())
 }
 
-/// How many bytes of bodies one instance makes the host hold, and where they have their room.
+/// How many bytes of bodies one instance makes the host hold, and where they have their room; and how many of headers there were, of
+/// which nobody says when they are let go of.
 #[derive(Clone, Default)]
 struct Held {
     bytes: Arc<AtomicUsize>,
+    heads: Arc<AtomicUsize>,
     room: Room,
 }
 
@@ -686,6 +713,7 @@ async fn send(
             why: Some(format!("a response has {heads} bytes of headers; the most is {FIELDS}")),
         });
     }
+    held.heads.fetch_add(heads, Ordering::Relaxed);
     let mut whole = Body::of(held);
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         whole.push(&chunk).map_err(|why| Failed {
@@ -905,7 +933,7 @@ mod tests {
         drop((bodies, large));
         assert_eq!(held.bytes.load(Ordering::Relaxed), 0);
         let room = Room::new(Arc::new(Memory::new(MemoryBounds { all: MAX_BODY, idle: 0 })), 0);
-        let mut none = Body::of(&Held { bytes: Arc::default(), room });
+        let mut none = Body::of(&Held { room, ..Held::default() });
         assert!(none.push(&chunk).unwrap_err().contains("there is no room for it now"));
     }
 

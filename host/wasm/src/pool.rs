@@ -36,7 +36,7 @@ const MAX_WAITING: usize = 1024;
 /// And for how long; as long again for room.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Nor is an instance kept that has more of what it sent and was sent: nothing makes it let go of that.
+/// Nor is an instance kept that has more of what it sent and was sent, or may have: nothing makes it let go of that.
 const KEPT_BODIES: usize = 1 << 20;
 
 /// Of a plugin that failed lately, a call that computes for longer than this is slowed down to a quarter of a core: it may

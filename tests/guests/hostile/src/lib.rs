@@ -130,6 +130,7 @@ impl Hostile {
             "random" => calls::draw_again_and_again(),
             "draw" => calls::draw_too_much(),
             "hoard" => calls::hoard(does.split_whitespace().nth(1).unwrap_or_default()),
+            "keep" => calls::keep_headers(),
             "crowd" => calls::wait_for_a_crowd(),
             "rant" => return Err(Error::Failed("rant ".repeat(1 << 20))),
             "deep" => deeper(0).to_string(),
@@ -311,6 +312,18 @@ mod calls {
         }
     }
 
+    /// For as long as the instance lives.
+    pub(super) fn keep_headers() -> String {
+        for _ in 0..500 {
+            let headers = Fields::new();
+            for _ in 0..6 {
+                headers.append("x", &[b'A'; 4096]).unwrap();
+            }
+            std::mem::forget(headers);
+        }
+        "kept".to_owned()
+    }
+
     pub(super) fn wait_for_a_crowd() -> String {
         let ready = subscribe_duration(0);
         let crowd = vec![&ready; 50_000];
@@ -328,6 +341,7 @@ mod calls {
     pub(super) use self::write_to_nobody as draw_again_and_again;
     pub(super) use self::write_to_nobody as draw_too_much;
     pub(super) use self::write_to_nobody as wait_for_a_crowd;
+    pub(super) use self::write_to_nobody as keep_headers;
 
     pub(super) fn hoard(_: &str) -> String {
         String::new()
