@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use watchkeeper_tests::guest::{burdened, compile_bomb, from_text, hostile};
+use watchkeeper_tests::guest::{burdened, compile_bomb, exporting, from_text, hostile};
 use watchkeeper_tests::payload::{firing, webhook};
 use watchkeeper_tests::{Complaints, PATIENCE, Setup, Site, Watchkeeper, wait};
 
@@ -145,4 +145,30 @@ fn a_declaration_that_multiplies_itself_is_read_or_refused_at_once() {
     let listed = listed(&setup.prepare());
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     assert!(listed("prometheus.wasm")["state"].is_string());
+}
+
+#[test]
+fn a_files_own_names_fill_no_record_and_no_log() {
+    let names: Vec<String> = (0..2000).map(|number| format!("{}-{number}", "long".repeat(40))).collect();
+    let many = exporting(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    // What a validator says of it has the name in it.
+    let odd = from_text(
+        r#"(component (core module (import "a\0a2026-01-01 ERROR no\1b[31m" "b" (func)) (func (call 7))))"#,
+    );
+    let import = r#"(component (core module $m (import "a\0aERROR \1b[31mred" "b" (func))) (core instance (instantiate $m)))"#;
+    let setup = Setup::new().plugin_bytes("many.wasm", many).plugin_bytes("odd.wasm", odd);
+    let host = setup.plugin_bytes("import.wasm", from_text(import)).start();
+    for name in ["many", "odd", "import"] {
+        let plugin = host.get(&format!("/api/v1/plugins/{name}")).json();
+        let reason = plugin["refused"].as_str().unwrap();
+        assert!(
+            reason.len() < 5000 && !reason.contains(['\n', '\u{1b}']),
+            "{name}: {} {reason}",
+            reason.len()
+        );
+        let recorded = plugin["attempts"][0]["reason"].as_str().unwrap();
+        assert!(recorded.len() < 5000, "{name}: {}", recorded.len());
+    }
+    let log = host.log();
+    assert!(log.lines().all(|line| line.len() < 6000 && !line.starts_with("ERROR")), "{log}");
 }

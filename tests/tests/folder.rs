@@ -7,11 +7,24 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use watchkeeper_tests::guest::{Fault, versioned};
 use watchkeeper_tests::versions::{PATH, file, last, plugin, put, refused, serves, serving, setup};
 use watchkeeper_tests::{PATIENCE, Watchkeeper, plugin_file, wait};
+
+/// What the host's threads of this name have computed so far.
+fn computed(host: &Watchkeeper, name: &str) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{}/task", host.id())).unwrap().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    let ticks = stats.filter(|stat| stat.contains(&format!("({name})"))).map(|stat| {
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        // utime and stime, in hundredths of a second.
+        (11..13).map(|field| fields[field].parse::<u64>().unwrap()).sum::<u64>()
+    });
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
 
 /// Longer than the host leaves the folder alone.
 const A_LOOK: Duration = Duration::from_millis(2500);
@@ -291,4 +304,90 @@ fn a_hangup_ends_nothing() {
     wait("it says so", PATIENCE, || host.log().contains("SIGHUP: plugins and sources").then_some(()));
     assert_eq!(serving(&host), "v00001");
     assert_eq!(host.terminate().code, Some(0));
+}
+
+#[test]
+fn a_flood_of_notices_costs_little_and_keeps_no_version_out() {
+    let host = setup().start();
+    let flooded = host.site.plugins_dir().join("flood.wasm");
+    // Each of them is looked at.
+    for number in 0..200 {
+        fs::write(host.site.plugins_dir().join(format!("n{number}.wasm")), "no").unwrap();
+    }
+    wait("all are refused", PATIENCE, || {
+        (host.get("/api/v1/plugins").json()["items"].as_array().unwrap().len() == 201).then_some(())
+    });
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let mut changes = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                fs::write(&flooded, changes.to_string()).unwrap();
+                changes += 1;
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            changes
+        });
+        let (began, before) = (Instant::now(), computed(&host, "plugins"));
+        std::thread::sleep(Duration::from_secs(3));
+        let share = (computed(&host, "plugins") - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        put(&file(&host), &version(2));
+        serves(&host, "v00002");
+        over.store(true, Ordering::Relaxed);
+        let changes = flood.join().unwrap();
+        eprintln!("{changes} changes; the watcher took {share:.2} of a core");
+        assert!(changes > 500, "{changes} changes are no flood");
+        assert!(share < 0.25, "the watcher took {share:.2} of a core");
+    });
+    wait("what it was at last is read", PATIENCE, || {
+        host.get("/api/v1/plugins/flood").json()["refused"].as_str().map(|_| ())
+    });
+}
+
+#[test]
+fn what_is_refused_again_and_again_is_read_less_often_until_it_is_accepted() {
+    let host = setup().start();
+    let until = Instant::now() + Duration::from_secs(6);
+    for number in 0.. {
+        if Instant::now() > until {
+            break;
+        }
+        put(&file(&host), format!("broken {number}").as_bytes());
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let refused =
+        host.metrics().sum("agent_plugin_changes_total", &[("plugin", "v"), ("outcome", "refused")]);
+    eprintln!("{refused} were refused");
+    assert!((20.0..=23.0).contains(&refused), "{refused} were refused");
+    assert_eq!(serving(&host), "v00001");
+    put(&file(&host), &version(2));
+    serves(&host, "v00002");
+    // As good as new.
+    let began = Instant::now();
+    put(&file(&host), &version(3));
+    serves(&host, "v00003");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_canary_is_as_the_file_said_at_the_start() {
+    let config = |more: &str| {
+        format!("plugins: {{ debounce: 20ms, trial: {{ calls: 1, allowed_failures: 0 }}, {more} }}\n")
+    };
+    let mut host = setup().config("watchkeeper.yaml", &config("canary: report")).start();
+    serving(&host);
+    host.site.write("config/watchkeeper.yaml", config("canary: strict"));
+    assert!(Command::new("kill").args(["-HUP", &host.id().to_string()]).status().unwrap().success());
+    wait("it says what it reads again", PATIENCE, || host.log().contains("SIGHUP: ").then_some(()));
+    // It reads otherwise, which is reported and no more.
+    put(&file(&host), &version(2));
+    serves(&host, "v00002");
+    assert!(last(&host)["canary"]["different"].as_u64().unwrap() > 0, "{}", last(&host));
+    wait("it is proven", PATIENCE, || (plugin(&host)["state"] == "live").then_some(()));
+    host.terminate();
+    host.restart();
+    serving(&host);
+    put(&file(&host), &version(3));
+    refused(&host, "plugins.canary is strict");
+    assert_eq!(serving(&host), "v00002");
 }

@@ -352,6 +352,12 @@ impl Echo {
             }
             return None;
         }
+        if head.starts_with("GET /heads") {
+            let heads: String =
+                (0..80).map(|number| format!("x-{number}: {}\r\n", "x".repeat(1000))).collect();
+            write!(stream, "HTTP/1.1 200 OK\r\n{heads}content-length: 0\r\n\r\n").ok()?;
+            return None;
+        }
         if head.starts_with("GET /away") {
             write!(
                 stream,
@@ -389,6 +395,27 @@ fn secrets_are_put_in_at_the_edge_and_never_seen() {
     assert!(sent.contains("x-other: ${neighbours_secret}"), "another's stays a word: {sent}");
     let log = host.log();
     assert!(!log.contains("the-plain-secret") && !log.contains("not-for-you"));
+}
+
+#[test]
+fn a_secret_that_a_plugin_was_let_see_is_told_to_no_sender_and_on_no_record() {
+    let secret = "hunter2-but-longer";
+    let host =
+        setup("secret: ${HOSTILE_SECRET}\nreveal_secrets: true\n").env("HOSTILE_SECRET", secret).start();
+    let mut complaints = Complaints::default();
+    for (does, status, words) in [("tell", 202, "the secret is"), ("refuse", 400, "not with")] {
+        let answer = host.post_to(PATH, does);
+        complaints.unless(answer.status == status && answer.body.contains(words), || format!("{answer:?}"));
+        complaints.unless(!answer.body.contains(secret), || format!("the sender reads {}", answer.body));
+    }
+    let api = [host.get("/api/v1/plugins").body, host.get("/api/v1/plugins/hostile").body];
+    let listed = host.site.run(&["plugin", "list", "--json"]).stdout;
+    let letters = host.site.run(&["replay", "--list"]).stdout;
+    complaints.unless(letters.contains("the secret is"), || letters.clone());
+    for shown in api.into_iter().chain([listed, letters, host.log()]) {
+        complaints.unless(!shown.contains(secret), || shown.clone());
+    }
+    assert!(failures(&host)[0]["reason"].as_str().unwrap().contains("the secret is"));
 }
 
 #[test]
@@ -430,6 +457,15 @@ fn a_dripping_answer_ends_with_the_call_and_a_redirect_is_not_followed() {
     let echo = Echo::start();
     let host = with_http(&echo, "/away").start();
     assert!(said(&host, "get").starts_with("302"));
+}
+
+#[test]
+fn an_answer_whose_headers_fill_the_hosts_memory_is_none() {
+    let echo = Echo::start();
+    let host = with_http(&echo, "/heads").start();
+    let answer = host.post_to(PATH, "must");
+    assert!(answer.body.contains("bytes of headers; the most is 32768"), "{answer:?}");
+    assert_eq!(host.post_to(PATH, "fine").status, 200);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use watchkeeper_tests::payload::{firing, webhook};
@@ -285,4 +286,41 @@ fn connections_go_where_they_are_asked_for_and_granted_and_nowhere_else() {
     assert!(listener.accept().is_err(), "somebody connected");
     let host = dial(&there, &there);
     host.alerts_once_there_are(1);
+}
+
+#[test]
+fn connections_have_a_number() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    let there = format!("'tcp://{place}'");
+    let (accepted, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    listener.set_nonblocking(true).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut kept = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok(connection) => kept.push(connection),
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+                accepted.fetch_max(kept.len(), Ordering::Relaxed);
+            }
+        });
+        let more = format!("host: 127.0.0.1\nport: {}\nallow_hosts: [{there}]\n", place.port());
+        let host =
+            guest("hoard", &more).plugin_bytes("live.yaml", format!("asks: {{ tcp: [{there}] }}")).start();
+        host.alerts_once_there_are(1);
+        let open = || std::fs::read_dir(format!("/proc/{}/fd", host.id())).unwrap().count();
+        let mut before = 0;
+        wait("it gets no more", PATIENCE, || {
+            let now = accepted.load(Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(500));
+            (now > 0 && std::mem::replace(&mut before, now) == now).then_some(())
+        });
+        let connections = accepted.load(Ordering::Relaxed);
+        eprintln!("{connections} connections, {} open files: {}", open(), failures(&host));
+        assert!(connections <= 260 && open() < 512, "{connections} connections, {} open files", open());
+        host.store(&webhook([firing("neighbour", &[("alertname", "N")])]));
+        stop.store(true, Ordering::Relaxed);
+    });
 }

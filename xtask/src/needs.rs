@@ -12,7 +12,7 @@ const WASM: &str = "wasm32-wasip2";
 const NEXTEST: &str = "cargo-nextest@0.9.143";
 
 /// Servers that tests talk to, and programs that they use: the program, and Debian's package that has it.
-const SERVERS: [(&str, &str); 15] = [
+const SERVERS: [(&str, &str); 16] = [
     ("aiosmtpd", "python3-aiosmtpd"),
     ("busybox", "busybox-static"),
     ("chromium", "chromium"),
@@ -20,6 +20,7 @@ const SERVERS: [(&str, &str); 15] = [
     ("docker", "docker.io"),
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
+    ("faketime", "faketime"),
     ("minisign", "minisign"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_pub", "mosquitto-clients"),

@@ -489,20 +489,11 @@ impl Redactor {
     /// A value that the configuration calls secret, in every form that it may be met in.
     pub fn learn(&self, secret: &str) {
         let trimmed = secret.trim();
-        if trimmed.len() < SHORTEST {
+        if is_word(trimmed) {
             return;
         }
         let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        let json = serde_json::to_string(trimmed).unwrap_or_default();
-        let forms = [
-            trimmed.to_owned(),
-            json.trim_matches('"').to_owned(),
-            url_encoded(trimmed),
-            STANDARD.encode(trimmed),
-            STANDARD_NO_PAD.encode(trimmed),
-            URL_SAFE_NO_PAD.encode(trimmed),
-        ];
-        for form in forms.into_iter().chain(within_base64(trimmed)) {
+        for form in forms(trimmed) {
             if secrets.len() < MOST && !secrets.contains(&form) {
                 secrets.push(form);
             }
@@ -701,6 +692,25 @@ impl Rule {
         let (before, after) = (secret.start() - whole.start(), secret.end() - whole.start());
         format!("{}{}{}", &whole.as_str()[..before], mark(self.name), &whole.as_str()[after..])
     }
+}
+
+/// Whether a configured value is too short to be looked for wherever it may stand.
+pub fn is_word(value: &str) -> bool {
+    value.len() < SHORTEST
+}
+
+/// How a value may be met: as it is, in JSON, in a URL, in base64.
+pub fn forms(value: &str) -> impl Iterator<Item = String> + use<> {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    let whole = [
+        value.to_owned(),
+        json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(&json).to_owned(),
+        url_encoded(value),
+        STANDARD.encode(value),
+        STANDARD_NO_PAD.encode(value),
+        URL_SAFE_NO_PAD.encode(value),
+    ];
+    whole.into_iter().chain(within_base64(value))
 }
 
 /// What is of a value's alone wherever it stands in a longer one that is written as base64, as in `Basic` and AUTH PLAIN.

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use watchkeeper_wasm::Registry;
 
+use crate::secrets;
+
 const FOLDER: &str = "orders";
 
 /// How long a host may take; a look at a folder, and a version loaded and configured.
@@ -40,7 +42,10 @@ impl Order {
     ) -> Result<String, String> {
         match self {
             Order::RotateAuditKey => rotate(),
-            Order::Status => serde_json::to_string(&registry.statuses()).map_err(|error| error.to_string()),
+            Order::Status => {
+                let shown = secrets::shown(&registry.statuses());
+                shown.map(|shown| shown.to_string()).map_err(|error| error.to_string())
+            }
             Order::Rollback { plugin } => {
                 registry.rollback(plugin).map(|version| format!("{plugin} is back at {version}"))
             }

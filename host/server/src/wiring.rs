@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -36,6 +38,12 @@ use crate::sources::{self, InService, Polling, Sources};
 
 /// How often sources are asked whether they are well (`wit/`).
 const HEALTH: Duration = Duration::from_secs(60);
+
+/// Files that a host opens at once; more are no use to it.
+const OPEN_FILES: u64 = 65_536;
+
+/// How often metrics are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Where compiled plugins lie in the data folder.
 const CODE: &str = "compiled-plugins";
@@ -255,7 +263,9 @@ impl Host {
                  server.api_token, or listen on 127.0.0.1"
             );
         }
+        open_more_files();
         let metrics = recorder()?;
+        let upkeep = metrics.clone();
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
         let address = listener.local_addr()?;
@@ -265,7 +275,7 @@ impl Host {
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with_key(data, audit_key)?);
         store.record(started(&config)).await?;
-        let runtime = runtime(data, trust)?;
+        let runtime = runtime(data, trust)?.with_memory(config.host.plugins.memory());
         let options =
             PluginOptions { prune, check_feed: sources::check_feed, ..config.host.plugins.options() };
         let registry = Registry::open(&runtime, plugin_folder, options, Some(&data.join(PLUGINS)));
@@ -324,6 +334,7 @@ impl Host {
             tasks.spawn(retention::run(store.clone(), keep, stopping.clone()));
         }
         tasks.spawn(watch_health(in_service.clone(), stopping.clone()));
+        tasks.spawn(keep_up(upkeep, stopping.clone()));
         let read_again = in_service.clone();
         let second_chance = SecondChance::new(
             store.clone(),
@@ -377,6 +388,19 @@ impl Host {
             tracing::error!(%error, "what happened to plugins last is not on their record");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// As many open files as the system lets this process have, up to a bound. Each connection of a sender, of a polled source and of one
+/// that subscribes is a file, and of the thousand that are usual none may be left for the store.
+fn open_more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < most) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "no more files can be opened than {:?}", limit.current);
+        }
     }
 }
 
@@ -561,13 +585,30 @@ async fn enter_happenings(registry: Arc<Registry>, store: Arc<dyn Store>, mut st
     }
 }
 
+/// What was measured is summed up, also where nobody asks for `/metrics`: until then each single value is kept.
+async fn keep_up(metrics: PrometheusHandle, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        metrics.run_upkeep();
+        tokio::select! {
+            _ = tokio::time::sleep(UPKEEP) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
 /// `agent_alert_source_healthy`, once a minute.
 async fn watch_health(in_service: Arc<ArcSwap<InService>>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        for source in &in_service.load_full().sources {
+        // All at once, so that one that takes its time makes none of the others late; how many calls that is, their plugins bound.
+        let sources = in_service.load_full();
+        let checks = sources.sources.iter().map(|source| async move {
             if let Err(error) = source.check().await {
                 tracing::warn!(source = %source.name, %error, "a source is not well");
             }
+        });
+        tokio::select! {
+            _ = join_all(checks) => {}
+            _ = stop.changed() => return,
         }
         tokio::select! {
             _ = tokio::time::sleep(HEALTH) => {}

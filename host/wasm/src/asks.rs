@@ -18,6 +18,11 @@ const SECTION: &str = "watchkeeper:asks";
 /// A declaration larger than this is none.
 pub(crate) const MAX_DECLARATION: u64 = 64 * 1024;
 
+/// Rules that one plugin may declare, and ports and methods of each: a new version's are compared with those before, each with each.
+const MAX_RULES: usize = 256;
+const MAX_PORTS: usize = 64;
+const MAX_METHODS: usize = 16;
+
 /// What one plugin wants of the host beyond clocks, random numbers and its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,6 +49,12 @@ impl Asks {
                 None => Ok(Self::default()),
             },
         }?;
+        let count = asks.hosts().count();
+        if count > MAX_RULES {
+            return Err(format!(
+                "it asks for {count} hosts; the most is {MAX_RULES}: ask for `*.…` of a domain"
+            ));
+        }
         let lists = [("http", &asks.http, false), ("tcp", &asks.tcp, true)];
         for (list, rules, tcp) in lists {
             if let Some(rule) = rules.iter().find(|rule| (rule.scheme == Scheme::Tcp) != tcp) {
@@ -62,8 +73,15 @@ impl Asks {
 
     fn of_yaml(text: &str) -> Result<Self, String> {
         // An empty file asks for nothing.
-        let sidecar: Option<Sidecar> = serde_yaml::from_str(text)
-            .map_err(|error| format!("the .yaml file beside it can't be read: {error}"))?;
+        let sidecar: Option<Sidecar> = serde_yaml::from_str(text).map_err(|error| {
+            let error = error.to_string();
+            // The parser's own words have the text in them, and the file may be a link to what isn't a plugin's to show.
+            let why = match error.starts_with("invalid type") {
+                true => "it has no keys, such as `asks: { http: [api.example.com] }`",
+                false => &error,
+            };
+            format!("the .yaml file beside it can't be read: {why}")
+        })?;
         Ok(sidecar.unwrap_or_default().asks)
     }
 
@@ -228,6 +246,9 @@ impl HostRule {
         }
         let methods: Vec<String> = keys.methods.iter().map(|method| method.to_ascii_uppercase()).collect();
         let token = |method: &String| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase());
+        if ports.len() > MAX_PORTS || methods.len() > MAX_METHODS {
+            return Err(wrong(&format!("has more than {MAX_PORTS} ports or {MAX_METHODS} methods")));
+        }
         if scheme == Scheme::Tcp && !methods.is_empty() {
             return Err(wrong("has methods, which TCP doesn't"));
         }
@@ -248,6 +269,11 @@ impl HostRule {
     /// Whether it lets connections to this host pass, on some port.
     pub(crate) fn allows_name(&self, scheme: Scheme, host: &str) -> bool {
         self.scheme == scheme && self.host.matches(host)
+    }
+
+    /// Whether it stands for any number of hosts.
+    pub(crate) fn is_of_many(&self) -> bool {
+        matches!(self.host, HostPattern::Below(_))
     }
 
     /// The address that it grants, if it grants one.
@@ -472,5 +498,18 @@ mod tests {
         );
         assert_eq!(Asks::of(&component, Some("# nothing")).unwrap(), Asks::default());
         assert!(Asks::of(&component, Some("asks: { htp: [] }")).is_err());
+    }
+
+    #[test]
+    fn a_declaration_has_bounds_and_what_is_none_is_not_shown() {
+        let of = |text: &str| Asks::of(b"", Some(text)).unwrap_err();
+        let many = format!("asks: {{ http: [{}] }}", "a.b,".repeat(MAX_RULES + 1));
+        assert!(of(&many).contains("asks for 257 hosts; the most is 256"), "{}", of(&many));
+        let ports = format!("asks: {{ http: ['a.b:{}1'] }}", "1,".repeat(MAX_PORTS));
+        assert!(of(&ports).contains("more than 64 ports"), "{}", of(&ports));
+        for text in ["hunter2-is-the-password", "[hunter2]", "- hunter2", "'hunter2'"] {
+            let error = of(text);
+            assert!(error.contains("it has no keys") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -104,6 +104,11 @@ impl<'a> Comparison<'a> {
     ) {
         // What the version in service fails on says nothing of the candidate.
         let Ok(before) = before else { return };
+        // What wasn't asked for want of room says as little.
+        if let Err(CallError::Busy { .. }) = after {
+            self.found.left_out += 1;
+            return;
+        }
         self.found.compared += 1;
         let after = match after {
             Ok(after) => after,

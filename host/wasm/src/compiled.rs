@@ -24,6 +24,7 @@ use crate::kept;
 /// How long, and of how many components, code is kept that nothing needs: a plugin that comes back is there at once.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MOST_UNUSED: usize = 64;
+const MOST_UNUSED_BYTES: u64 = 512 << 20;
 
 /// For how long a component isn't compiled again that took more than it may: another machine, or a lighter load, may be quicker.
 const REFUSED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -69,7 +70,11 @@ pub(crate) fn prune(cache: &Path, needed: &BTreeSet<PathBuf>) {
         .filter_map(|path| Some((now.duration_since(used(&path)?).unwrap_or_default(), path)))
         .collect();
     unused.sort();
-    let gone = unused.iter().enumerate().filter(|(rank, (age, _))| *rank >= MOST_UNUSED || *age > UNUSED);
+    let mut bytes = 0;
+    let gone = unused.iter().enumerate().filter(|(rank, (age, path))| {
+        bytes += fs::metadata(path).map_or(0, |meta| meta.len());
+        *rank >= MOST_UNUSED || *age > UNUSED || bytes > MOST_UNUSED_BYTES
+    });
     let mut removed = 0;
     for (_, (_, path)) in gone {
         // One that is mapped somewhere stays there; what can't be removed is tried again.
@@ -141,4 +146,43 @@ fn noted(path: &Path) -> PathBuf {
 
 fn refusal(path: &Path) -> PathBuf {
     path.with_extension("refused")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_needs_goes_by_number_by_age_and_by_size_whatever_the_clock_says() {
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        let folder = tempfile::tempdir().unwrap();
+        let code = |name: &str| folder.path().join(format!("{name}.cwasm"));
+        let write = |name: &str, bytes: u64, changed: SystemTime| {
+            fs::write(noted(&code(name)), "").unwrap();
+            let file = File::create(code(name)).unwrap();
+            // Without taking room.
+            file.set_len(bytes).unwrap();
+            file.set_modified(changed).unwrap();
+        };
+        let now = SystemTime::now();
+        // As after the clock was set back by a day, and as from before it was set forward by forty.
+        write("future", 1, now + hours(24));
+        write("needed", 1, now - hours(40 * 24));
+        write("old", 1, now - hours(40 * 24));
+        write("recent", 300 << 20, now - hours(1));
+        write("large", 300 << 20, now - hours(2));
+        prune(folder.path(), &BTreeSet::from([code("needed")]));
+        let left = |name: &str| (code(name).exists(), noted(&code(name)).exists());
+        for (name, stays) in
+            [("future", true), ("needed", true), ("old", false), ("recent", true), ("large", false)]
+        {
+            assert_eq!(left(name), (stays, stays), "{name}");
+        }
+        for number in 0..100 {
+            write(&format!("n{number}"), 1, now - hours(3));
+        }
+        prune(folder.path(), &BTreeSet::from([code("needed")]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 * (MOST_UNUSED + 1));
+    }
 }

@@ -37,6 +37,7 @@ const MOST_MEMORY_MIB: u64 = 4096;
 /// And what may come of it: the host holds that, with the memories' first contents in it. Toolchains' output grows fourfold.
 const CODE_MIB: u64 = 32;
 const CODE_PER_MIB: u64 = 16;
+const MOST_CODE_MIB: u64 = 512;
 
 /// How much longer than it may compute it may be about it, on a machine that is busy.
 const PATIENCE: u32 = 10;
@@ -59,7 +60,7 @@ impl Bounds {
         Self {
             seconds: (SECONDS + SECONDS_PER_MIB * mib).min(MOST_SECONDS),
             memory_mib: (MEMORY_MIB + MEMORY_PER_MIB * mib).min(MOST_MEMORY_MIB),
-            code_mib: CODE_MIB + CODE_PER_MIB * mib,
+            code_mib: (CODE_MIB + CODE_PER_MIB * mib).min(MOST_CODE_MIB),
         }
     }
 }
@@ -211,6 +212,7 @@ mod tests {
         assert_eq!(Bounds::of(18 << 20), Bounds { seconds: 105, memory_mib: 2176, code_mib: 320 });
         let largest = Bounds::of(128 << 20);
         assert_eq!((largest.seconds, largest.memory_mib), (MOST_SECONDS, MOST_MEMORY_MIB));
+        assert_eq!(largest.code_mib, MOST_CODE_MIB);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::bindings::v0_1;
 use crate::calls::Calls;
 use crate::compiled;
 use crate::guest::{self, Guest};
+use crate::memory::{Memory, MemoryBounds};
 use crate::trust::Trust;
 
 /// How often running guests are asked whether their time is over.
@@ -22,6 +23,9 @@ const STACK: usize = 1 << 20;
 
 /// Fetches that wait for others at once, over all plugins: each holds a thread.
 const FETCHES: usize = 64;
+
+/// Names that are resolved at once, over all plugins: each holds a thread, for as long as its name server is silent.
+const NAMES: usize = 64;
 
 /// How nice the threads are that give way: what they take is what serving leaves.
 const NICE: i32 = 10;
@@ -39,7 +43,10 @@ pub struct Runtime {
     /// Where compiled code is kept; none compiles every time.
     pub(crate) cache: Option<Arc<PathBuf>>,
     pub(crate) fetches: Arc<Semaphore>,
+    pub(crate) names: Arc<Semaphore>,
     pub(crate) calls: Calls,
+    /// What all instances hold together.
+    pub(crate) memory: Arc<Memory>,
     /// Which plugins are let in; all, unless told otherwise.
     pub(crate) trust: Arc<Trust>,
     /// What compiles; none: this process.
@@ -92,13 +99,15 @@ impl Linked {
 impl Runtime {
     pub fn new(cache: Option<PathBuf>) -> Result<Self, String> {
         let (called, live) = (Linked::new(false)?, Linked::new(true)?);
-        let fetches = Arc::new(Semaphore::new(FETCHES));
+        let (fetches, names) = (Arc::new(Semaphore::new(FETCHES)), Arc::new(Semaphore::new(NAMES)));
         Ok(Self {
             called,
             live,
             cache: cache.map(Arc::new),
             fetches,
+            names,
             calls: Calls::default(),
+            memory: Arc::new(Memory::new(MemoryBounds::default())),
             trust: Arc::default(),
             compiler: None,
         })
@@ -114,6 +123,11 @@ impl Runtime {
         let file = |linked: &Linked, digest| compiled::file(&linked.engine, cache, digest);
         let files = needed.iter().flat_map(|digest| [file(&self.called, digest), file(&self.live, digest)]);
         compiled::prune(cache, &files.collect());
+    }
+
+    pub fn with_memory(mut self, bounds: MemoryBounds) -> Self {
+        self.memory = Arc::new(Memory::new(bounds));
+        self
     }
 
     pub fn with_trust(mut self, trust: Trust) -> Self {

@@ -26,8 +26,20 @@ use crate::trust;
 /// Looked at this often without a notice, too: some file systems give none.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// However many notices come, from one look to the next it is at least so long, and so many times what the last one took: what they say
+/// is what the next look finds.
+const BREATH: Duration = Duration::from_millis(20);
+const BREATH_OF_A_LOOK: u32 = 4;
+
+/// A file whose versions were refused one after the other so often is read no more than once in that time.
+const REFUSED_OFTEN: u32 = 20;
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often compiled code that nothing needs is looked for; also at the start, and when a version comes in.
 const TIDY: Duration = Duration::from_secs(60 * 60);
+
+/// How often instances that nobody calls are looked for.
+const AGES: Duration = Duration::from_secs(60);
 
 /// How long what happened may wait for a host that stops to ask for the rest.
 const LOOK: Duration = Duration::from_millis(100);
@@ -67,6 +79,8 @@ pub(crate) struct Seen {
     since: Instant,
     /// It was read in this state.
     handled: bool,
+    /// How often it was refused, since it was accepted last.
+    refusals: u32,
 }
 
 #[derive(PartialEq)]
@@ -79,13 +93,17 @@ struct Known {
 impl Seen {
     pub(crate) fn now(path: &Path) -> Self {
         let known = looks(path).ok().map(|looks| Known { listed: true, looks });
-        Self { known, since: Instant::now(), handled: true }
+        Self { known, since: Instant::now(), handled: true, refusals: 0 }
     }
 
     /// It will be read again.
     pub(crate) fn forget(&mut self) {
         self.handled = false;
         self.known = None;
+    }
+
+    pub(crate) fn judged(&mut self, refused: bool) {
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
     }
 }
 
@@ -105,8 +123,9 @@ struct Due {
 
 impl Registry {
     /// Looks at the folder now, and brings in what has changed. With `patience`, files that changed just now are left for
-    /// the next look, which is due when this says.
-    fn look_at(&self, folder: &Path, patience: Duration) -> Option<Instant> {
+    /// the next look, which is due when this says; and how long it took to look.
+    fn look_at(&self, folder: &Path, patience: Duration) -> (Option<Instant>, Duration) {
+        let began = Instant::now();
         // Unmounted, or just being exchanged: nothing was deleted by that.
         let listed = match files(folder) {
             Ok(listed) => listed.into_iter().collect(),
@@ -114,7 +133,7 @@ impl Registry {
                 if !self.lost.swap(true, Ordering::Relaxed) {
                     tracing::error!(folder = %folder.display(), %error, "the plugins' folder can't be read; what is loaded serves on, and nothing new comes in until it is back");
                 }
-                return None;
+                return (None, began.elapsed());
             }
         };
         if self.lost.swap(false, Ordering::Relaxed) {
@@ -122,6 +141,7 @@ impl Registry {
         }
         self.look_at_pins();
         let Due { ready, gone, next } = self.due(&listed, patience);
+        let took = began.elapsed();
         for path in gone {
             self.file_deleted(&path);
         }
@@ -131,7 +151,7 @@ impl Registry {
                 self.panicked(&path);
             }
         }
-        next
+        (next, took)
     }
 
     /// What was refused for want of a pin, and what was let in by one, is looked at again once there are other pins.
@@ -151,7 +171,7 @@ impl Registry {
     fn due(&self, listed: &BTreeSet<PathBuf>, patience: Duration) -> Due {
         let mut seen = self.looking();
         for path in listed {
-            let new = || Seen { known: None, since: Instant::now(), handled: false };
+            let new = || Seen { known: None, since: Instant::now(), handled: false, refusals: 0 };
             seen.entry(path.clone()).or_insert_with(new);
         }
         let mut found = Due::default();
@@ -159,12 +179,13 @@ impl Registry {
             let Ok(looks) = looks(path) else { continue };
             let known = Some(Known { listed: listed.contains(path), looks });
             if seen.known != known {
-                *seen = Seen { known, since: Instant::now(), handled: false };
+                *seen = Seen { known, since: Instant::now(), handled: false, refusals: seen.refusals };
             }
             if seen.handled {
                 continue;
             }
-            let due = seen.since + patience;
+            let often = seen.refusals >= REFUSED_OFTEN && !patience.is_zero();
+            let due = seen.since + if often { patience.max(PATIENCE) } else { patience };
             if Instant::now() < due {
                 found.next = Some(found.next.map_or(due, |next| next.min(due)));
                 continue;
@@ -197,15 +218,25 @@ impl Registry {
         let mut notices = Notices::of(self, folder);
         let mut next = None::<Instant>;
         let mut tidied = None::<Instant>;
+        let mut aged = Instant::now();
+        let mut breath = Duration::ZERO;
         while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(breath);
             let wait = next.map_or(ROUND, |next| next.saturating_duration_since(Instant::now()).min(ROUND));
             if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
             notices.renew(self, folder);
-            next = self.look_at(folder, self.options.debounce);
+            let took;
+            (next, took) = self.look_at(folder, self.options.debounce);
+            breath = BREATH.max((took * BREATH_OF_A_LOOK).min(ROUND));
             for slot in self.slots() {
                 slot.end_old_trial();
+            }
+            self.runtime.memory.tell();
+            if aged.elapsed() > AGES {
+                self.runtime.memory.let_go_of_old(Instant::now());
+                aged = Instant::now();
             }
             if tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {
                 self.prune_code();

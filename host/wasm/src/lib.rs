@@ -2,7 +2,7 @@
 //!
 //! In data order: `folder` sees a file, `loader` turns it into a [`Plugin`] or a [`Refusal`], `compiler` makes machine code of
 //! it in a process of its own, `compiled` keeps that, `canary` compares it with the version in service, `service` swaps the two; `pool` holds its instances and runs one
-//! call at a time in each, within `limits`, under a `supervisor`, until `calls` ends them all; `asks`, `outgoing` and `sockets` say what it may reach; `live`
+//! call at a time in each, within `limits` and what `memory` has room for, under a `supervisor`, until `calls` ends them all; `asks`, `outgoing` and `sockets` say what it may reach; `live`
 //! runs guests that hold a subscription; `record` and
 //! `kept` remember what happened. `registry` is what the host sees of it all.
 //!
@@ -27,6 +27,7 @@ mod kept;
 mod limits;
 mod live;
 mod loader;
+mod memory;
 mod orders;
 mod outgoing;
 mod pool;
@@ -50,6 +51,7 @@ pub use engine::Runtime;
 pub use folder::only_looked;
 pub use limits::Limits;
 pub use loader::{Interface, Plugin, Refusal, version_of};
+pub use memory::MemoryBounds;
 pub use outgoing::{HttpMock, Secrets};
 pub use record::{Attempt, Canary, Difference, Failure, Happening, Outcome, Step};
 pub use registry::{BindError, Binding, Entry, Options, Registry};

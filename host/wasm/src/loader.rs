@@ -19,14 +19,18 @@ use crate::compiled;
 use crate::compiler::{self, Failed};
 use crate::engine::{Linked, Runtime, TICK, waiting};
 use crate::file;
-use crate::guest::{Guest, Surroundings};
-use crate::limits::Limits;
+use crate::guest::{Guest, LogRate, Surroundings};
+use crate::limits::{Limits, bound_live};
 use crate::live::{drive, is_exported_by};
+use crate::memory::Room;
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::{Trust, Vouched};
 use crate::waits::WaitedTooLong;
 use crate::weight;
+
+/// What is told of why a file is refused.
+const MAX_REASON: usize = 4 << 10;
 
 /// A larger file is no plugin that was meant: the largest known, a whole Python, has 18 MB.
 const MAX_FILE: u64 = 128 << 20;
@@ -181,23 +185,44 @@ pub struct Plugin {
     pub from_cache: bool,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) exports: Exports,
-    pub(crate) fetches: Fetches,
+    pub(crate) fetches: Turns,
+    /// To resolve names.
+    pub(crate) names: Turns,
+    /// To be called, over all its sources.
+    pub(crate) called: Arc<Semaphore>,
     pub(crate) calls: Calls,
+    /// What its sources may log together.
+    pub(crate) log: Arc<LogRate>,
+    /// For its instances.
+    pub(crate) room: Room,
 }
+
+/// How many calls one plugin has under way at once, over all its sources: each holds a thread, of which all share five hundred.
+const CALLED: usize = 64;
 
 /// How many fetches one plugin has under way at once, over all its sources. However long its upstream is silent, others' go on.
 const FETCHES: usize = 16;
 
-/// The right to fetch: of one plugin, and of all together.
-#[derive(Clone)]
-pub(crate) struct Fetches {
+/// And names that it resolves.
+const NAMES: usize = 16;
+
+/// The right to something that holds a thread while it waits for others: of one plugin, and of all together.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
 
-impl Fetches {
-    fn of(runtime: &Runtime) -> Self {
-        Self { own: Arc::new(Semaphore::new(FETCHES)), all: runtime.fetches.clone() }
+/// As many as one likes.
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new(Semaphore::MAX_PERMITS, &Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))
+    }
+}
+
+impl Turns {
+    pub(crate) fn new(own: usize, all: &Arc<Semaphore>) -> Self {
+        Self { own: Arc::new(Semaphore::new(own)), all: all.clone() }
     }
 
     /// Its own first: who waits for others of its kind holds none of what all share.
@@ -245,13 +270,14 @@ impl Plugin {
         // Should a file find a mistake of the host's own, it is the file that doesn't come in, and not the host that ends.
         let made = catch_unwind(AssertUnwindSafe(|| Self::make(runtime, candidate, steps)));
         made.unwrap_or_else(|_| Err("can't be loaded: the host failed on it, as its log says".into()))
-            .map_err(|reason| Refusal { path: candidate.path.clone(), reason })
+            .map_err(|reason| Refusal { path: candidate.path.clone(), reason: told(&reason) })
     }
 
     fn make(runtime: &Runtime, candidate: &Candidate, steps: &mut Steps) -> Result<Self, String> {
         check_header(&candidate.bytes)?;
         let vouched = candidate.vouched(&runtime.trust)?;
         let asks = candidate.asks()?;
+        let weight = weight::check(&candidate.bytes)?;
         steps.took("check");
         let live = is_exported_by(&candidate.bytes);
         let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
@@ -274,8 +300,12 @@ impl Plugin {
             from_cache,
             pre,
             exports,
-            fetches: Fetches::of(runtime),
+            fetches: Turns::new(FETCHES, &runtime.fetches),
+            names: Turns::new(NAMES, &runtime.names),
+            called: Arc::new(Semaphore::new(CALLED)),
             calls: runtime.calls.clone(),
+            log: Arc::default(),
+            room: Room::new(runtime.memory.clone(), weight),
         };
         plugin.try_out(&component)?;
         steps.took("instantiate");
@@ -292,9 +322,12 @@ impl Plugin {
             calls: self.calls.clone(),
             ..Surroundings::default()
         };
-        let mut store = Store::new(component.engine(), Guest::new(&around));
+        let room = waiting(|| self.room.wait_here_for(0));
+        let share = room.map_err(|full| format!("can't be instantiated: {full}"))?;
+        let mut store = Store::new(component.engine(), Guest::new(&around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(limits.result);
+        bound_live(&mut store);
         store.epoch_deadline_trap();
         store.set_epoch_deadline((limits.call.as_millis() / TICK.as_millis()) as u64 + 2);
         store.data_mut().begin(Instant::now(), limits.call, None);
@@ -303,7 +336,11 @@ impl Plugin {
         tried.map(drop).map_err(|error| {
             let late = error.is::<WaitedTooLong>();
             let text = format!("{error:#}");
-            match (&store.data().limiter.denied, error.downcast_ref::<Trap>()) {
+            let limiter = &store.data().limiter;
+            if let Some((full, _)) = &limiter.full {
+                return format!("can't be instantiated: {full}");
+            }
+            match (&limiter.denied, error.downcast_ref::<Trap>()) {
                 (Some(limit), _) => format!("can't be instantiated within the {limit}"),
                 (None, Some(Trap::Interrupt)) => {
                     let millis = limits.call.as_millis();
@@ -317,6 +354,14 @@ impl Plugin {
                 (None, None) => mismatch(component, &error),
             }
         })
+    }
+}
+
+/// Of a reason, what is told: names in it are the file's own, as many and as long as it likes, and of any characters.
+fn told(reason: &str) -> String {
+    match reason.floor_char_boundary(MAX_REASON) {
+        end if end < reason.len() => format!("{}… (cut)", line(&reason[..end])),
+        _ => line(reason),
     }
 }
 
@@ -358,7 +403,8 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         _ if text_of_wasm(bytes) => {
             "is WebAssembly text (WAT), not a binary component: `wasm-tools parse` makes one of it".into()
         }
-        _ => format!("is no WebAssembly: it begins with {head:02x?}, not with \"\\0asm\"; {BUILD}"),
+        // With what it begins is not said: it may be a link to what is nobody's to see.
+        _ => format!("is no WebAssembly: it doesn't begin with \"\\0asm\"; {BUILD}"),
     })
 }
 
@@ -377,7 +423,6 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
             return Err(why);
         }
     }
-    weight::check(bytes)?;
     let code = match &runtime.compiler {
         Some(program) => compiler::compile(program, live, bytes),
         None => {
@@ -570,7 +615,7 @@ mod tests {
     #[tokio::test]
     async fn a_plugin_whose_upstream_is_silent_leaves_room_for_others() {
         let all = Arc::new(Semaphore::new(2 * FETCHES));
-        let plugin = || Fetches { own: Arc::new(Semaphore::new(FETCHES)), all: all.clone() };
+        let plugin = || Turns::new(FETCHES, &all);
         let (silent, other) = (plugin(), plugin());
         let mut held = Vec::new();
         for _ in 0..FETCHES {

@@ -13,19 +13,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest, Method, OutgoingRequest};
+use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime_wasi_http::p2::HeaderResult;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    Fields, HeaderError, HostFields, HostOutgoingRequest, Method, OutgoingRequest,
+};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
+use watchkeeper_domain::redact;
 
 use crate::addresses::is_public;
 use crate::asks::{HostRule, Scheme, Target};
-use crate::guest::Guest;
+use crate::guest::{FIELDS, Guest};
+use crate::loader::Turns;
+use crate::memory::{self, Room, Share};
 
 /// The largest body of a request or a response.
 const MAX_BODY: usize = 16 << 20;
@@ -47,6 +54,16 @@ const MAX_PATH: usize = 16 << 10;
 
 /// Names of one source that are resolved at once. There is no stopping it, and each takes a thread until its name server answers.
 pub(crate) const RESOLVING: usize = 4;
+
+/// What is told of one refused request.
+const MAX_TOLD: usize = 1 << 10;
+
+/// A larger body is looked through on a thread that may compute.
+const SMALL: usize = 64 << 10;
+
+/// How long a connection waits for the next request, and how many of one host do.
+const KEPT: Duration = Duration::from_secs(30);
+const KEPT_OF_A_HOST: usize = 2;
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -96,22 +113,28 @@ pub(crate) struct Outgoing {
     pub(crate) mock: Option<HttpMock>,
     /// Connections of one source are never another's: what it may reach differs.
     client: OnceLock<Client>,
+    /// What no answer may have in it, once there was one.
+    hidden: OnceLock<Option<Hidden>>,
     pub(crate) names: Names,
 }
 
-/// Resolves names, a few at once.
+/// Resolves names, a few at once: of one source, of its plugin, and of all.
 #[derive(Clone, Debug)]
-pub(crate) struct Names(Arc<Semaphore>);
+pub(crate) struct Names {
+    source: Arc<Semaphore>,
+    others: Turns,
+}
 
 impl Default for Names {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(RESOLVING)))
+        Self { source: Arc::new(Semaphore::new(RESOLVING)), others: Turns::default() }
     }
 }
 
 impl Names {
     pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
-        let turn = self.0.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let of_source = self.source.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let turn = (of_source, self.others.clone().acquire_owned().await.map_err(io::Error::other)?);
         let name = name.to_owned();
         let resolving = tokio::task::spawn_blocking(move || {
             // Held until it is over, also where nobody waits for it any more.
@@ -134,7 +157,14 @@ impl Outgoing {
         secrets: Secrets,
         mock: Option<HttpMock>,
     ) -> Self {
-        Self { source, asked, granted, secrets, mock, client: OnceLock::new(), names: Names::default() }
+        let (client, hidden, names) = (OnceLock::new(), OnceLock::new(), Names::default());
+        Self { source, asked, granted, secrets, mock, client, hidden, names }
+    }
+
+    /// Whose turns it takes where it resolves names.
+    pub(crate) fn resolving(mut self, others: Turns) -> Self {
+        self.names.others = others;
+        self
     }
 
     pub(crate) fn check(&self, target: &Target<'_>) -> Result<(), Denied> {
@@ -171,6 +201,11 @@ impl Outgoing {
         ))
     }
 
+    /// Connections that wait: none where one rule stands for any number of hosts.
+    fn kept_of_a_host(&self) -> usize {
+        if self.granted.iter().any(HostRule::is_of_many) { 0 } else { KEPT_OF_A_HOST }
+    }
+
     fn client(self: &Arc<Self>) -> Result<Client, Error> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
@@ -179,7 +214,8 @@ impl Outgoing {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT)
-            .pool_max_idle_per_host(2)
+            .pool_max_idle_per_host(self.kept_of_a_host())
+            .pool_idle_timeout(KEPT)
             .dns_resolver(Pinned {
                 source: self.source.clone(),
                 granted: self.granted.clone(),
@@ -233,7 +269,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             let fits = |name: &String| name.len() <= MAX_METHOD;
             Ok((match &method {
                 Method::Other(name) if !fits(name) => Err(()),
-                _ => guest.data_mut().http().set_method(request, method)?,
+                _ => guest.data_mut().in_time()?.http().set_method(request, method)?,
             },))
         },
     )?;
@@ -242,7 +278,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         |mut guest, (request, authority): (Request, Option<String>)| {
             Ok((match authority.as_ref().is_some_and(|name| name.len() > MAX_AUTHORITY) {
                 true => Err(()),
-                false => guest.data_mut().http().set_authority(request, authority)?,
+                false => {
+                    let bytes = authority.as_ref().map_or(0, String::len);
+                    guest.data_mut().takes(bytes)?.http().set_authority(request, authority)?
+                }
             },))
         },
     )?;
@@ -251,12 +290,65 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         |mut guest, (request, path): (Request, Option<String>)| {
             Ok((match path.as_ref().is_some_and(|path| path.len() > MAX_PATH) {
                 true => Err(()),
-                false => guest.data_mut().http().set_path_with_query(request, path)?,
+                false => {
+                    let bytes = path.as_ref().map_or(0, String::len);
+                    guest.data_mut().takes(bytes)?.http().set_path_with_query(request, path)?
+                }
             },))
         },
     )?;
+    types.func_wrap("[method]outgoing-request.body", |mut guest, (request,): (Request,)| {
+        Ok((guest.data_mut().takes(2 * CHUNK)?.http().body(request)?,))
+    })?;
+    link_fields(&mut types)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// As they are, but that whoever calls them past its deadline is ended: what a guest hands over is copied, as long as it is, and no
+/// epoch ends a row of such calls.
+fn link_fields(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
+    type Pairs = Vec<(String, Vec<u8>)>;
+    types.func_wrap("[static]fields.from-list", |mut guest, (pairs,): (Pairs,)| {
+        let bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        Ok((told(guest.data_mut().takes(bytes)?.http().from_list(pairs))?,))
+    })?;
+    types.func_wrap("[method]fields.get", |mut guest, (fields, name): (Resource<Fields>, String)| {
+        Ok((guest.data_mut().in_time()?.http().get(fields, name)?,))
+    })?;
+    types.func_wrap("[method]fields.has", |mut guest, (fields, name): (Resource<Fields>, String)| {
+        Ok((guest.data_mut().in_time()?.http().has(fields, name)?,))
+    })?;
+    types.func_wrap(
+        "[method]fields.set",
+        |mut guest, (fields, name, values): (Resource<Fields>, String, Vec<Vec<u8>>)| {
+            let bytes = name.len() + values.iter().map(Vec::len).sum::<usize>();
+            Ok((told(guest.data_mut().takes(bytes)?.http().set(fields, name, values))?,))
+        },
+    )?;
+    types.func_wrap("[method]fields.clone", |mut guest, (fields,): (Resource<Fields>,)| {
+        let all = guest.data_mut().in_time()?.http().entries(Resource::new_borrow(fields.rep()))?;
+        let bytes = all.iter().map(|(name, value)| name.len() + value.len()).sum();
+        Ok((HostFields::clone(&mut guest.data_mut().takes(bytes)?.http(), fields)?,))
+    })?;
+    types.func_wrap("[method]fields.delete", |mut guest, (fields, name): (Resource<Fields>, String)| {
+        Ok((told(guest.data_mut().in_time()?.http().delete(fields, name))?,))
+    })?;
+    types.func_wrap(
+        "[method]fields.append",
+        |mut guest, (fields, name, value): (Resource<Fields>, String, Vec<u8>)| {
+            let bytes = name.len() + value.len();
+            Ok((told(guest.data_mut().takes(bytes)?.http().append(fields, name, value))?,))
+        },
+    )
+}
+
+/// What the guest is answered; the outer error ends it.
+fn told<T>(result: HeaderResult<T>) -> wasmtime::Result<Result<T, HeaderError>> {
+    match result {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) => Ok(Err(error.downcast()?)),
+    }
 }
 
 /// What an instance's `wasi:http` goes through.
@@ -267,17 +359,19 @@ pub(crate) struct Hooks {
     sent: usize,
     under_way: Arc<()>,
     held: Held,
+    heads: Share,
     denied: Arc<Mutex<Vec<String>>>,
 }
 
 impl Hooks {
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+    pub(crate) fn new(outgoing: Arc<Outgoing>, room: Room) -> Self {
         Self {
             outgoing,
             deadline: Instant::now(),
             sent: 0,
             under_way: Arc::default(),
-            held: Held::default(),
+            heads: room.beside(),
+            held: Held { room, ..Held::default() },
             denied: Arc::default(),
         }
     }
@@ -293,6 +387,17 @@ impl Hooks {
     /// What the call that ended was refused, in words for the operator: the guest itself only hears that it was.
     pub(crate) fn denied(&self) -> Vec<String> {
         self.denied.lock().map(|denied| denied.clone()).unwrap_or_default()
+    }
+
+    /// Bytes of bodies and headers that the host may have of it.
+    pub(crate) fn holds(&self) -> usize {
+        self.held.bytes.load(Ordering::Relaxed) + self.held.heads.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of headers more.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), memory::Full> {
+        let heads = self.held.heads.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.heads.has(heads)
     }
 
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<(), Denied> {
@@ -332,10 +437,11 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let note = self.denied.clone();
-        let deny = move |reason: String| {
+        let deny = move |mut reason: String| {
             if let Ok(mut denied) = note.lock()
                 && denied.len() < 8
             {
+                reason.truncate(reason.floor_char_boundary(MAX_TOLD));
                 denied.push(reason);
             }
         };
@@ -390,12 +496,18 @@ async fn exchange(
     }
     let mut used = Vec::new();
     put_in(&outgoing.secrets, &mut head.headers, &mut used)?;
+    let used: Vec<(String, String)> =
+        used.into_iter().map(|(placeholder, value)| (placeholder.to_owned(), value.to_owned())).collect();
     let mut response = match &outgoing.mock {
         Some(mock) => mock.answer(&head, &body)?,
         None => send(outgoing, head, body, held).await?,
     };
-    take_out(&used, &mut response, held)?;
-    Ok(response)
+    let (small, outgoing, held) = (response.body().len() <= SMALL, outgoing.clone(), held.clone());
+    let hide = move || outgoing.take_out(&used, &mut response, &held).map(|()| response);
+    match small {
+        true => hide(),
+        false => tokio::task::spawn_blocking(hide).await.map_err(|_| Error::InternalError(None))?,
+    }
 }
 
 fn put_in<'a>(
@@ -417,14 +529,60 @@ fn put_in<'a>(
     Ok(())
 }
 
-fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>, held: &Held) -> Result<(), Failed> {
-    for (placeholder, value) in used {
+impl Outgoing {
+    /// All secrets of the source, whichever were in this request: a server may have kept one of another. Short ones, which are words
+    /// elsewhere, only where they were in it.
+    fn take_out(
+        &self,
+        used: &[(String, String)],
+        response: &mut Response<Bytes>,
+        held: &Held,
+    ) -> Result<(), Failed> {
+        let all = self.secrets.0.iter().filter(|(_, value)| !redact::is_word(value));
+        if let Some(hidden) = self.hidden.get_or_init(|| Hidden::of(all)) {
+            hidden.hide(response, held)?;
+        }
+        let words = used.iter().filter(|(_, value)| redact::is_word(value));
+        if let Some(hidden) = Hidden::of(words.map(|(placeholder, value)| (placeholder, value))) {
+            hidden.hide(response, held)?;
+        }
+        // Of the body as it is now: a guest may make room for it.
+        let length = response.body().len();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        Ok(())
+    }
+}
+
+/// Secrets as a server may send them back, and what stands in their place then.
+#[derive(Debug)]
+struct Hidden {
+    forms: AhoCorasick,
+    /// Of each form.
+    placeholders: Vec<String>,
+}
+
+impl Hidden {
+    /// Placeholders and values; none where there are none.
+    fn of<'a>(secrets: impl Iterator<Item = (&'a String, &'a String)>) -> Option<Self> {
+        let (mut forms, mut placeholders) = (Vec::new(), Vec::new());
+        for (placeholder, value) in secrets {
+            for form in redact::forms(value).chain(redact::forms(value.trim())) {
+                forms.push(form);
+                placeholders.push(placeholder.clone());
+            }
+        }
+        // Of two that begin alike the longer is taken out whole. Too many to be searched for are more than a file can have.
+        let found = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms);
+        found.ok().filter(|_| !forms.is_empty()).map(|forms| Self { forms, placeholders })
+    }
+
+    fn hide(&self, response: &mut Response<Bytes>, held: &Held) -> Result<(), Failed> {
         for header in response.headers_mut().values_mut() {
-            if let Some(clean) = replaced(header.as_bytes(), value.as_bytes(), placeholder.as_bytes()) {
+            if let Some(clean) = self.replaced(header.as_bytes()) {
                 *header = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        if let Some(clean) = replaced(response.body(), value.as_bytes(), placeholder.as_bytes()) {
+        if let Some(clean) = self.replaced(response.body()) {
             let mut body = Body::of(held);
             body.push(&clean).map_err(|why| Failed {
                 error: Error::HttpResponseBodySize(Some(MAX_BODY as u64)),
@@ -432,29 +590,25 @@ fn take_out(used: &[(&str, &str)], response: &mut Response<Bytes>, held: &Held) 
             })?;
             *response.body_mut() = body.into();
         }
+        Ok(())
     }
-    // Of the body as it is now: a guest may make room for it.
-    let length = response.body().len();
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    Ok(())
-}
 
-/// `bytes` with each `from` made `to`; none where there is no `from` in it.
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
-    let find = |bytes: &[u8]| bytes.windows(from.len()).position(|window| window == from);
-    let mut at = find(bytes)?;
-    let (mut rest, mut clean) = (bytes, Vec::with_capacity(bytes.len()));
-    loop {
-        clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(to);
-        rest = &rest[at + from.len()..];
-        match find(rest) {
-            Some(next) => at = next,
-            None => break,
+    /// None where there is nothing to be replaced. What would be too long by that isn't made.
+    fn replaced(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (mut clean, mut from) = (Vec::new(), 0);
+        for found in self.forms.find_iter(bytes) {
+            clean.extend_from_slice(&bytes[from..found.start()]);
+            clean.extend_from_slice(self.placeholders[found.pattern().as_usize()].as_bytes());
+            from = found.end();
+            if clean.len() > MAX_BODY {
+                return Some(clean);
+            }
         }
+        (from > 0).then(|| {
+            clean.extend_from_slice(&bytes[from..]);
+            clean
+        })
     }
-    clean.extend_from_slice(rest);
-    Some(clean)
 }
 
 /// The whole of what the guest sends.
@@ -472,20 +626,26 @@ async fn whole(mut body: WasiBody, held: &Held) -> Result<Bytes, Failed> {
     Ok(whole.into())
 }
 
-/// How many bytes of bodies one instance makes the host hold.
+/// How many bytes of bodies one instance makes the host hold, and where they have their room; and how many of headers there were, of
+/// which nobody says when they are let go of.
 #[derive(Clone, Default)]
-struct Held(Arc<AtomicUsize>);
+struct Held {
+    bytes: Arc<AtomicUsize>,
+    heads: Arc<AtomicUsize>,
+    room: Room,
+}
 
 /// A body, or what of it has come. It counts until nobody has any of it any more.
 struct Body {
     bytes: Vec<u8>,
     held: Held,
     counted: usize,
+    share: Share,
 }
 
 impl Body {
     fn of(held: &Held) -> Self {
-        Self { bytes: Vec::new(), held: held.clone(), counted: 0 }
+        Self { bytes: Vec::new(), held: held.clone(), counted: 0, share: held.room.beside() }
     }
 
     /// An error reads behind "a request".
@@ -494,11 +654,12 @@ impl Body {
             return Err(format!("has more than {MAX_BODY} bytes"));
         }
         self.counted += chunk.len();
-        if self.held.0.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > MAX_HELD {
+        if self.held.bytes.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > MAX_HELD {
             return Err(format!(
                 "has no room beside those that the plugin still holds: more than {MAX_HELD} bytes of bodies"
             ));
         }
+        self.share.has(self.counted).map_err(|full| format!("can't be held: {full}"))?;
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
@@ -506,7 +667,7 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.held.0.fetch_sub(self.counted, Ordering::Relaxed);
+        self.held.bytes.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 
@@ -545,6 +706,14 @@ async fn send(
         .build()
         .map_err(failed)?;
     let mut response = outgoing.client()?.execute(request).await.map_err(failed)?;
+    let heads: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if heads > FIELDS {
+        return Err(Failed {
+            error: Error::HttpResponseHeaderSectionSize(Some(FIELDS as u32)),
+            why: Some(format!("a response has {heads} bytes of headers; the most is {FIELDS}")),
+        });
+    }
+    held.heads.fetch_add(heads, Ordering::Relaxed);
     let mut whole = Body::of(held);
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         whole.push(&chunk).map_err(|why| Failed {
@@ -632,6 +801,7 @@ impl HttpMock {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::memory::{Memory, MemoryBounds};
 
     fn rules(texts: &[&str]) -> Vec<HostRule> {
         texts.iter().map(|text| serde_json::from_value((*text).into()).unwrap()).collect()
@@ -677,12 +847,69 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer s3cret");
         assert!(headers["authorization"].is_sensitive());
         assert_eq!(headers["x-other"], "${OTHER}", "another source's is a text like any other");
+        let outgoing = |secrets: &Secrets| {
+            Outgoing::new("source s".into(), Vec::new(), Vec::new(), secrets.clone(), None)
+        };
         let mut response = Response::new(Bytes::from_static(b"you said s3cret, s3cre, s3crets3cret"));
         response.headers_mut().insert("echo", HeaderValue::from_static("a s3cret"));
-        take_out(&used, &mut response, &Held::default()).unwrap();
+        outgoing(&secrets).take_out(&[], &mut response, &Held::default()).unwrap();
         assert_eq!(&response.body()[..], b"you said ${KEY}, s3cre, ${KEY}${KEY}");
         assert_eq!(response.headers()["echo"], "a ${KEY}");
         assert_eq!(format!("{secrets:?}"), "{\"${KEY}\"}");
+    }
+
+    #[test]
+    fn secrets_do_not_come_back_in_other_spellings_or_later() {
+        let value = r#"p"ss/wörd+1"#;
+        let secrets = Secrets::new([
+            ("${KEY}".to_owned(), value.to_owned()),
+            ("${REGION}".to_owned(), "eu".to_owned()),
+            ("${LONG_NAME_OF_A_LETTER}".to_owned(), "x".to_owned()),
+        ]);
+        let outgoing = Outgoing::new("source s".into(), Vec::new(), Vec::new(), secrets, None);
+        let body = |used: &[(&str, &str)], body: &str| {
+            let used: Vec<_> = used.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            let mut response = Response::new(Bytes::from(body.to_owned()));
+            outgoing
+                .take_out(&used, &mut response, &Held::default())
+                .map_err(|failed| failed.why.unwrap())?;
+            Ok::<String, String>(String::from_utf8_lossy(response.body()).into_owned())
+        };
+        // In JSON, in a URL, as base64, and as `Basic` has it.
+        let json = r#"{"key":"p\"ss/wörd+1"}"#;
+        assert_eq!(body(&[], json).unwrap(), r#"{"key":"${KEY}"}"#);
+        assert_eq!(body(&[], "?key=p%22ss%2Fw%C3%B6rd%2B1&").unwrap(), "?key=${KEY}&");
+        assert_eq!(body(&[], "cCJzcy93w7ZyZCsx").unwrap(), "${KEY}");
+        let basic = body(&[], "Basic dXNlcjpwInNzL3fDtnJkKzE=").unwrap();
+        assert!(basic.contains("${KEY}") && !basic.contains("NzL3fDtnJk"), "{basic}");
+        // A short value is a word where it wasn't sent.
+        assert_eq!(body(&[], "neural").unwrap(), "neural");
+        assert_eq!(body(&[("${REGION}", "eu")], "neural").unwrap(), "n${REGION}ral");
+        // And makes no gigabytes of megabytes.
+        let large = body(&[("${LONG_NAME_OF_A_LETTER}", "x")], &"x".repeat(MAX_BODY));
+        assert!(large.unwrap_err().contains("with the secrets in it taken out, has more than"));
+    }
+
+    #[test]
+    fn where_hosts_have_no_number_no_connection_is_kept() {
+        assert_eq!(outgoing(&[], &["a.example", "10.0.0.1"]).kept_of_a_host(), 2);
+        assert_eq!(outgoing(&[], &["a.example", "*.b.example"]).kept_of_a_host(), 0);
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_a_few_at_once_over_all_sources_of_a_plugin() {
+        let all = Arc::new(Semaphore::new(100));
+        let of_plugin = Turns::new(6, &all);
+        let source = || outgoing(&[], &[]).resolving(of_plugin.clone()).names;
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(of_plugin.clone().acquire_owned().await.unwrap());
+        }
+        let waits = source();
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, waits.resolve("localhost")).await.is_err());
+        drop(held);
+        assert!(tokio::time::timeout(Duration::from_secs(10), waits.resolve("localhost")).await.is_ok());
     }
 
     #[test]
@@ -704,7 +931,10 @@ mod tests {
         large.push(&chunk).unwrap();
         assert!(large.push(&[0]).unwrap_err().contains("has more than"));
         drop((bodies, large));
-        assert_eq!(held.0.load(Ordering::Relaxed), 0);
+        assert_eq!(held.bytes.load(Ordering::Relaxed), 0);
+        let room = Room::new(Arc::new(Memory::new(MemoryBounds { all: MAX_BODY, idle: 0 })), 0);
+        let mut none = Body::of(&Held { room, ..Held::default() });
+        assert!(none.push(&chunk).unwrap_err().contains("there is no room for it now"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Invariant: one call at a time in an instance; after a call that didn't return, the instance is gone.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -17,8 +17,9 @@ use crate::bindings::v0_1::{Functions, PluginError};
 use crate::calls::HostStops;
 use crate::engine::{TICK, give_way, stand_back, waiting};
 use crate::guest::{Guest, Surroundings, Suspicion};
-use crate::limits::Limits;
+use crate::limits::{Limits, bound_live};
 use crate::loader::{Interface, Plugin};
+use crate::memory::{Full, Idle, Memory, Room, Share, Waiting};
 use crate::outgoing::Outgoing;
 use crate::reader::TooManyAlerts;
 use crate::record::Failures;
@@ -32,8 +33,11 @@ const MAX_CALLS: u32 = 10_000;
 /// How many calls of one pool may wait for an instance; past it senders are asked to come again.
 const MAX_WAITING: usize = 1024;
 
-/// And for how long.
+/// And for how long; as long again for room.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Nor is an instance kept that has more of what it sent and was sent, or may have: nothing makes it let go of that.
+const KEPT_BODIES: usize = 1 << 20;
 
 /// Of a plugin that failed lately, a call stands back at the first tick that it meets, and one that computes for longer than this, in
 /// ticks, is slowed down to a quarter of a core: it may well run into its deadline again, and its neighbours shall not
@@ -57,9 +61,9 @@ pub(crate) enum CallError {
     /// The plugin's own word.
     #[error("plugin {plugin}: {error}", error = described(error))]
     Plugin { plugin: String, error: PluginError },
-    /// Too many calls wait already.
-    #[error("plugin {plugin}: too many calls wait for it already")]
-    Busy { plugin: String },
+    /// It wasn't asked, or to no end, for want of what all plugins share.
+    #[error("plugin {plugin}: {reason}")]
+    Busy { plugin: String, reason: String },
     /// It failed too often in a row, and isn't called for a while.
     #[error("plugin {plugin}: quarantined for {} ms more, after failures in a row, the last: {reason}", left.as_millis())]
     Quarantined { plugin: String, left: Duration, reason: String },
@@ -91,6 +95,14 @@ pub(crate) struct Instance {
     calls: u32,
 }
 
+/// One that is kept for its next call.
+struct Kept {
+    instance: Instance,
+    /// When its last call began.
+    since: Instant,
+    waiting: Waiting,
+}
+
 /// A call that may be made.
 #[derive(Clone, Copy)]
 struct Admitted {
@@ -108,7 +120,10 @@ struct Inner {
     /// The source's keys; none for a plugin that serves no source.
     config: Option<String>,
     around: Surroundings,
-    idle: Mutex<Vec<Instance>>,
+    /// The one that was used last is the last.
+    idle: Mutex<Vec<Kept>>,
+    /// What the last instance held after its call.
+    usual: AtomicUsize,
     /// Calls at once. More than there are cores only wait for each other.
     running: Arc<Semaphore>,
     waiting: Semaphore,
@@ -123,7 +138,13 @@ impl Pool {
     pub(crate) fn new(plugin: Arc<Plugin>, limits: Limits, failures: Arc<Failures>) -> Self {
         let who = plugin.name.as_str().into();
         let calls = plugin.calls.clone();
-        let around = Surroundings { who, memory: limits.memory, calls, ..Surroundings::default() };
+        let around = Surroundings {
+            who,
+            memory: limits.memory,
+            calls,
+            log_of_plugin: plugin.log.clone(),
+            ..Surroundings::default()
+        };
         Self::with(plugin, limits, None, around, failures)
     }
 
@@ -135,18 +156,22 @@ impl Pool {
         failures: Arc<Failures>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             plugin,
             limits,
             config,
             around,
             idle: Mutex::new(Vec::new()),
+            usual: AtomicUsize::new(0),
             running: Arc::new(Semaphore::new(cores)),
             waiting: Semaphore::new(MAX_WAITING),
             supervisor: Supervisor::default(),
             longest: AtomicU32::new(0),
             failures,
-        }))
+        });
+        let known: Weak<Inner> = Arc::downgrade(&inner);
+        inner.memory().knows(known);
+        Self(inner)
     }
 
     /// For a source: the first instance is made and configured here, and says how the source wants to be fed, unless a transport of
@@ -162,7 +187,8 @@ impl Pool {
             spec.allow_hosts.clone(),
             spec.secrets.clone(),
             spec.mock.clone(),
-        );
+        )
+        .resolving(plugin.names.clone());
         let around = Surroundings {
             who: format!("{}/{}", plugin.name, spec.name).into(),
             memory: spec.limits.memory,
@@ -171,10 +197,14 @@ impl Pool {
             live: plugin.is_live().then_some(spec.limits.call),
             calls: plugin.calls.clone(),
             log: Arc::default(),
+            log_of_plugin: plugin.log.clone(),
         };
         let config = plugin.has(Interface::Source).then(|| spec.config.clone());
         let pool = Self::with(plugin, spec.limits.clone(), config, around, failures);
-        let (instance, feed) = waiting(|| pool.0.make(None))?;
+        let (instance, feed) = waiting(|| {
+            let share = pool.0.room_here()?;
+            pool.0.make(None, share)
+        })?;
         let feed = spec.feed.clone().or(feed).ok_or_else(|| pool.0.failed("it exports no source".into()))?;
         pool.0.give_back(instance);
         Ok((pool, feed))
@@ -200,18 +230,21 @@ impl Pool {
         time: Time,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>> + Send + 'static,
     ) -> Result<T, CallError> {
-        let running = self.turn().await.ok_or_else(|| CallError::Busy { plugin: self.0.who() })?;
+        let busy = || self.0.busy("too many calls wait for it already".into());
+        let running = turn(&self.0.running, &self.0.waiting).await.ok_or_else(busy)?;
         let fetching = match time {
             Time::Call => None,
             Time::Fetch => self.0.plugin.fetches.clone().acquire_owned().await.ok(),
         };
+        let of_plugin = turn(&self.0.plugin.called, &self.0.waiting).await.ok_or_else(busy)?;
+        let share = if self.0.has_idle() { None } else { Some(self.room().await?) };
         let inner = self.0.clone();
         let under_way = self.0.plugin.calls.begin();
         let admitted = self.0.admit()?;
         let work = move || {
             // Held until the call is over, also where nobody waits for it any more.
-            let _held = (running, fetching, under_way);
-            inner.call(admitted, time, call)
+            let _held = (running, fetching, of_plugin, under_way);
+            inner.call(admitted, time, share, call)
         };
         let called = match admitted.suspicion.is_some() {
             true => own_thread(work, true).await,
@@ -220,25 +253,23 @@ impl Pool {
         called.unwrap_or_else(|error| self.0.host_failed(admitted, &error))
     }
 
-    /// The right to one call; none where too many wait, or waited too long.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(running) = self.0.running.clone().try_acquire_owned() {
-            return Some(running);
-        }
-        let _waiting = self.0.waiting.try_acquire().ok()?;
-        let turn = tokio::time::timeout(MAX_WAIT, self.0.running.clone().acquire_owned()).await;
-        turn.ok()?.ok()
+    /// Room for one more instance.
+    async fn room(&self) -> Result<Share, CallError> {
+        let inner = &self.0;
+        let share = inner.plugin.room.wait_for(inner.usual(), Instant::now() + MAX_WAIT).await;
+        share.map_err(|full| inner.full(&full))
     }
 
     /// Holds a subscription in an instance of its own, on a thread of its own, until it ends or nobody waits here any more.
     pub(crate) async fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<(), CallError> {
         let (_held, until) = oneshot::channel();
+        let share = self.room().await?;
         let inner = self.0.clone();
         let under_way = self.0.plugin.calls.begin();
         let admitted = self.0.admit()?;
         let work = move || {
             let _held = under_way;
-            inner.supervised(admitted, inner.subscribe(admitted, sink, until))
+            inner.supervised(admitted, inner.subscribe(admitted, share, sink, until))
         };
         let subscribed = own_thread(work, false).await;
         subscribed.unwrap_or_else(|error| self.0.host_failed(admitted, &error))
@@ -251,9 +282,19 @@ impl Pool {
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
         let _under_way = self.0.plugin.calls.begin();
+        let share = if self.0.has_idle() { None } else { Some(waiting(|| self.0.room_here())?) };
         let admitted = self.0.admit()?;
-        waiting(|| self.0.call(admitted, time, call))
+        waiting(|| self.0.call(admitted, time, share, call))
     }
+}
+
+/// The right to one call; none where too many wait, or waited too long.
+async fn turn(calls: &Arc<Semaphore>, waiting: &Semaphore) -> Option<OwnedSemaphorePermit> {
+    if let Ok(turn) = calls.clone().try_acquire_owned() {
+        return Some(turn);
+    }
+    let _waiting = waiting.try_acquire().ok()?;
+    tokio::time::timeout(MAX_WAIT, calls.clone().acquire_owned()).await.ok()?.ok()
 }
 
 thread_local! {
@@ -281,18 +322,57 @@ async fn own_thread<T: Send + 'static>(
     answered.await.map_err(|_| "its thread panicked".into())
 }
 
+impl Idle for Inner {
+    fn room(&self) -> &Room {
+        &self.plugin.room
+    }
+
+    fn waiting(&self, list: &mut Vec<(Instant, usize)>) {
+        list.extend(self.idle().iter().map(|kept| (kept.since, kept.waiting.bytes)));
+    }
+
+    fn let_go(&self, since: Instant) -> usize {
+        // Ended once nobody is kept from calling meanwhile.
+        let went: Vec<Kept> = self.idle().extract_if(.., |kept| kept.since <= since).collect();
+        went.len()
+    }
+}
+
 impl Inner {
     fn who(&self) -> String {
         self.around.who.to_string()
+    }
+
+    fn memory(&self) -> &Arc<Memory> {
+        &self.plugin.room.memory
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_idle(&self) -> bool {
+        !self.idle().is_empty()
+    }
+
+    fn usual(&self) -> usize {
+        self.usual.load(Ordering::Relaxed)
+    }
+
+    /// As [`Pool::room`], on this thread.
+    fn room_here(&self) -> Result<Share, CallError> {
+        let share = self.plugin.room.wait_here_for(self.usual());
+        share.map_err(|full| self.full(&full))
     }
 
     fn call<T>(
         &self,
         admitted: Admitted,
         time: Time,
+        share: Option<Share>,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        self.supervised(admitted, self.attempt(admitted.suspicion, time, call))
+        self.supervised(admitted, self.attempt(admitted.suspicion, time, share, call))
     }
 
     /// Whoever is admitted makes the call, and hears [`Inner::supervised`] of it: it may be the one that ends a quarantine.
@@ -333,7 +413,7 @@ impl Inner {
 
     fn supervised<T>(&self, admitted: Admitted, called: Result<T, CallError>) -> Result<T, CallError> {
         match &called {
-            Err(CallError::HostStops { .. }) => {}
+            Err(CallError::HostStops { .. } | CallError::Busy { .. }) => self.supervisor.undecided(),
             Err(error @ CallError::Failed { over, .. }) => self.strike(error, admitted.at, *over),
             // What the plugin says, good or bad, it says in its right mind.
             _ if self.supervisor.succeeded() => {
@@ -354,10 +434,11 @@ impl Inner {
     fn subscribe(
         &self,
         admitted: Admitted,
+        share: Share,
         sink: Arc<dyn Sink>,
         until: oneshot::Receiver<()>,
     ) -> Result<(), CallError> {
-        let Instance { mut store, functions, .. } = self.make(admitted.suspicion)?.0;
+        let Instance { mut store, functions, .. } = self.make(admitted.suspicion, share)?.0;
         let live = functions.live.as_ref().ok_or_else(|| self.failed("it exports no live-source".into()))?;
         let limit = self.begin(&mut store, Time::Fetch, admitted.suspicion);
         match live.subscribe(&mut store, limit, sink, until, || self.slowed()) {
@@ -395,11 +476,17 @@ impl Inner {
         &self,
         suspicion: Option<Suspicion>,
         time: Time,
+        share: Option<Share>,
         call: impl FnOnce(&mut Instance) -> Result<Result<T, PluginError>>,
     ) -> Result<T, CallError> {
-        let mut instance = match self.take() {
-            Some(instance) => instance,
-            None => self.make(suspicion)?.0,
+        let mut instance = match (self.take(), share) {
+            (Some(instance), _) => instance,
+            (None, Some(share)) => self.make(suspicion, share)?.0,
+            // Another call took the one that there was.
+            (None, None) => {
+                let share = self.plugin.room.share(0).map_err(|full| self.full(&full))?;
+                self.make(suspicion, share)?.0
+            }
         };
         let limit = self.begin(&mut instance.store, time, suspicion);
         instance.calls += 1;
@@ -415,10 +502,15 @@ impl Inner {
     }
 
     /// Instantiates and, for a source, configures. Both are held to the limits of one call.
-    fn make(&self, suspicion: Option<Suspicion>) -> Result<(Instance, Option<Feed>), CallError> {
-        let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around));
+    fn make(
+        &self,
+        suspicion: Option<Suspicion>,
+        share: Share,
+    ) -> Result<(Instance, Option<Feed>), CallError> {
+        let mut store = Store::new(self.plugin.pre.engine(), Guest::new(&self.around, share));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(self.limits.result);
+        bound_live(&mut store);
         store.epoch_deadline_callback(|mut guest| Ok(at_tick(guest.data_mut())));
         let limit = self.begin(&mut store, Time::Call, suspicion);
         let functions = match self.plugin.instantiate(&mut store) {
@@ -453,6 +545,15 @@ impl Inner {
             return self.stopping();
         }
         let (reason, over_time) = self.why(guest, limit, error);
+        // One that runs into its deadline for that is told of the deadline.
+        if let Some((full, wanted)) = guest.limiter.full.as_ref().filter(|_| !over_time) {
+            // The next waits for as much.
+            self.usual.fetch_max(*wanted, Ordering::Relaxed);
+            // No strike, but no way to take neighbours' time either.
+            let now = Instant::now();
+            self.supervisor.owe(now, now.saturating_duration_since(guest.began()));
+            return self.full(full);
+        }
         let (deadline, ticks) = (guest.deadline(), guest.ticks);
         drop(store);
         let over = Instant::now().saturating_duration_since(deadline);
@@ -493,18 +594,32 @@ impl Inner {
         CallError::Failed { plugin: self.who(), reason: visible(&reason), over: Duration::ZERO }
     }
 
+    fn busy(&self, reason: String) -> CallError {
+        CallError::Busy { plugin: self.who(), reason }
+    }
+
+    fn full(&self, full: &Full) -> CallError {
+        metrics::counter!("agent_plugin_no_room_total", "plugin" => self.plugin.name.clone()).increment(1);
+        self.busy(full.to_string())
+    }
+
     fn stopping(&self) -> CallError {
         CallError::HostStops { plugin: self.who() }
     }
 
     fn take(&self) -> Option<Instance> {
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
+        self.idle().pop().map(|kept| kept.instance)
     }
 
-    fn give_back(&self, instance: Instance) {
-        let grown = instance.store.data().limiter.used() > self.limits.memory / 2;
+    fn give_back(&self, mut instance: Instance) {
+        let guest = instance.store.data_mut();
+        let (holds, since) = (guest.limiter.settle(), guest.began());
+        let grown = guest.limiter.used() > self.limits.memory / 2 || guest.hooks.holds() > KEPT_BODIES;
+        self.usual.store(holds, Ordering::Relaxed);
         if instance.calls < MAX_CALLS && !grown {
-            self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(instance);
+            let waiting = self.memory().waits(holds);
+            self.idle().push(Kept { instance, since, waiting });
+            self.memory().keep_idle_within_bounds();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What happened to plugins: every attempt to bring a version in, step by step, and the last failures of calls.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,14 @@ const MAX_REASON: usize = 8 * 1024;
 /// Happenings that wait for the audit log, and characters of a reason that it has.
 const MAX_HAPPENINGS: usize = 4096;
 const MAX_TOLD: usize = 500;
+
+/// Refused versions that the audit log has of one minute; the log, and each plugin's record, have them all.
+const MAX_REFUSALS: usize = 60;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Plugins that have metrics of their own; files of ever new names would make ever more.
+const MAX_NAMES: usize = 1000;
+const OTHERS: &str = "(others)";
 
 /// One version's way from its file into service, or out of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +57,8 @@ impl Attempt {
     /// Counts it, and enters it into log and journal; to keep it is its caller's.
     pub(crate) fn tell(&self, plugin: &str, journal: &Journal, only_looks: bool) {
         let outcome = self.outcome.as_str();
-        metrics::counter!("agent_plugin_changes_total", "plugin" => plugin.to_owned(), "outcome" => outcome)
-            .increment(1);
+        let named = journal.named(plugin);
+        metrics::counter!("agent_plugin_changes_total", "plugin" => named, "outcome" => outcome).increment(1);
         // What is refused is said in its own words.
         if self.outcome != Outcome::Refused && self.trigger != "start" && !only_looks {
             let (trigger, version) = (&self.trigger, self.version.as_deref().unwrap_or("-"));
@@ -227,10 +235,64 @@ fn told(reason: &str) -> String {
 pub(crate) struct Journal {
     waiting: Mutex<VecDeque<Happening>>,
     more: Notify,
+    refusals: Mutex<Refusals>,
+    /// Plugins that are counted by name.
+    names: Mutex<BTreeSet<String>>,
+}
+
+/// Refused versions that were entered within a minute. Whoever may put files can have any number refused.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+    entered: usize,
+    left_out: usize,
+}
+
+impl Refusals {
+    /// Whether one more is entered, and how many weren't in the minute that is over.
+    fn admit(&mut self, now: Instant) -> (bool, usize) {
+        let mut left_out = 0;
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
+            left_out = self.left_out;
+            *self = Self { since: Some(now), ..Self::default() };
+        }
+        let admitted = self.entered < MAX_REFUSALS;
+        let count = if admitted { &mut self.entered } else { &mut self.left_out };
+        *count += 1;
+        (admitted, left_out)
+    }
 }
 
 impl Journal {
+    /// As metrics name the plugin.
+    fn named(&self, plugin: &str) -> String {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(plugin) || names.len() < MAX_NAMES && names.insert(plugin.to_owned()) {
+            return plugin.to_owned();
+        }
+        OTHERS.to_owned()
+    }
+
     pub(crate) fn put(&self, happening: Happening) {
+        if happening.what == Outcome::Refused.as_str() {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let (admitted, left_out) = refusals.admit(Instant::now());
+            drop(refusals);
+            if left_out > 0 {
+                let why = format!("{left_out} more were refused in a minute; the log has them");
+                self.enter(Happening {
+                    reason: Some(why),
+                    ..Happening::new(&happening.plugin, happening.what)
+                });
+            }
+            if !admitted {
+                return;
+            }
+        }
+        self.enter(happening);
+    }
+
+    fn enter(&self, happening: Happening) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == MAX_HAPPENINGS {
             // It is in the log, and nobody enters anything any more.
@@ -298,5 +360,37 @@ impl Failures {
 
     pub(crate) fn last(&self) -> Vec<Failure> {
         self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_entered_up_to_a_number_a_minute_and_the_rest_is_counted() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        let admitted = (0..500).filter(|_| refusals.admit(now).0).count();
+        assert_eq!(admitted, MAX_REFUSALS);
+        assert_eq!(refusals.admit(now + MINUTE), (true, 500 - MAX_REFUSALS));
+        assert_eq!(refusals.admit(now + MINUTE), (true, 0));
+    }
+
+    #[test]
+    fn a_flood_of_refusals_keeps_nothing_else_out() {
+        let journal = Journal::default();
+        for number in 0..2 * MAX_HAPPENINGS {
+            journal.put(Happening::new(&format!("n{number}"), Outcome::Refused.as_str()));
+        }
+        journal.put(Happening::new("v", "accepted"));
+        let entered = journal.take();
+        assert_eq!(
+            (entered.len(), entered.last().map(|last| last.what)),
+            (MAX_REFUSALS + 1, Some("accepted"))
+        );
+        for number in 0..2 * MAX_NAMES {
+            journal.named(&format!("n{number}"));
+        }
+        assert_eq!((journal.named("n0"), journal.named("another")), ("n0".into(), OTHERS.into()));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use watchkeeper_domain::plugin::{Batch, Feed, Payload, ReadError, Reader, Reading};
@@ -26,6 +26,10 @@ use crate::source::SourceSpec;
 
 /// Events that wait for the record.
 const EVENTS: usize = 1024;
+
+/// What configuring a version for all its sources may take, and for each of them besides: other files wait meanwhile.
+const CONFIGURE: Duration = Duration::from_secs(10);
+const CONFIGURE_EACH: Duration = Duration::from_millis(50);
 
 /// What became of a file.
 #[derive(Clone, Debug)]
@@ -612,7 +616,16 @@ impl Registry {
         let plain = |reason| (reason, None);
         let granted = self.kept.of(&slot.name).granted.contains(&plugin.version);
         let mut sources: HashMap<Arc<str>, Arc<Bound>> = HashMap::new();
+        let until = Instant::now() + CONFIGURE + CONFIGURE_EACH * served.len() as u32;
         for (name, source) in served {
+            if Instant::now() > until {
+                return Err(plain(format!(
+                    "its {} sources take too long to be configured: {} were after {:?}",
+                    served.len(),
+                    sources.len(),
+                    CONFIGURE + CONFIGURE_EACH * served.len() as u32
+                )));
+            }
             if let Some(rule) = plugin.asks.widened(&live.plugin.asks, &source.spec.allow_hosts).next()
                 && !granted
             {
@@ -653,6 +666,7 @@ impl Registry {
         canary: Option<Canary>,
     ) {
         self.set_refused(&candidate.path, None);
+        self.judged(&candidate.path, false);
         let version = candidate.version.clone();
         let asks = slot.live().map(|live| live.plugin.asks.clone());
         let (of, came) = (&slot.name, Some(version.clone()));
@@ -735,8 +749,15 @@ impl Registry {
                 state.end_trial(&refused);
             }
         });
+        self.judged(&refusal.path, true);
         self.set_refused(&refusal.path.clone(), Some(refusal));
         self.changed();
+    }
+
+    fn judged(&self, path: &Path, refused: bool) {
+        if let Some(seen) = self.looking().get_mut(path) {
+            seen.judged(refused);
+        }
     }
 
     /// Tells of it, and keeps it.

@@ -1,5 +1,6 @@
 //! What is to be seen of plugins: which version serves whom, what it may do, and what happened to it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -80,9 +81,10 @@ impl Registry {
     /// Every plugin, by name; files that never served among them.
     pub fn statuses(&self) -> Vec<Status> {
         let mut statuses: Vec<Status> = self.slots().iter().filter_map(|slot| self.of_slot(slot)).collect();
+        let mut known: BTreeSet<String> = statuses.iter().map(|status| status.name.clone()).collect();
         for refusal in self.refusals() {
             let name = refusal.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            if statuses.iter().any(|status| status.name == name) {
+            if !known.insert(name.clone()) {
                 continue;
             }
             statuses.push(Status {

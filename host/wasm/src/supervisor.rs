@@ -89,7 +89,8 @@ impl Supervisor {
         owes
     }
 
-    fn owe(&self, now: Instant, took: Duration) {
+    /// What a call took is owed, in time in which the plugin gives way.
+    pub(crate) fn owe(&self, now: Instant, took: Duration) {
         let mut until = self.owes_until.lock().unwrap_or_else(PoisonError::into_inner);
         let owed = until.map_or(now, |until| until.max(now)) + took.saturating_mul(OWED);
         *until = Some(owed.min(now + MOST_OWED));
@@ -103,6 +104,16 @@ impl Supervisor {
         }
         self.strikes.store(0, Ordering::Relaxed);
         self.lock().take().is_some()
+    }
+
+    /// A call came to nothing, and not for anything that the plugin did: if it was let through to decide, the next one is.
+    pub(crate) fn undecided(&self) {
+        if self.strikes.load(Ordering::Relaxed) < STRIKES {
+            return;
+        }
+        if let Some(standing) = self.lock().as_mut() {
+            standing.probing = false;
+        }
     }
 
     /// A call failed that `took` so long.
@@ -187,6 +198,17 @@ mod tests {
         assert!(supervisor.succeeded());
         assert_eq!(supervisor.admit(now), Ok(Call::Ordinary));
         assert_eq!(supervisor.failed(now, TOOK, "trap"), Verdict::Strike(1));
+    }
+
+    #[test]
+    fn a_probe_that_decides_nothing_is_followed_by_another() {
+        let (supervisor, now) = (Supervisor::default(), Instant::now());
+        struck_out(&supervisor, now);
+        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert!(supervisor.admit(now + FIRST).is_err());
+        supervisor.undecided();
+        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert!(supervisor.succeeded());
     }
 
     #[test]

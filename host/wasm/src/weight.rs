@@ -15,14 +15,15 @@ const GLOBAL: u64 = 16;
 const FUNCTION: u64 = 32;
 const IMPORT: u64 = 40;
 
-/// Judges it before it is compiled; what can't be read is the compiler's to refuse. An error reads behind the file's name.
-pub(crate) fn check(component: &[u8]) -> Result<(), String> {
+/// Judges it before it is compiled; what can't be read is the compiler's to refuse. What it takes; an error reads behind the file's
+/// name.
+pub(crate) fn check(component: &[u8]) -> Result<usize, String> {
     match of(component) {
         weight if weight > MOST => Err(format!(
             "takes {weight} bytes for the globals, functions and imports of its core instances; the most is {MOST}: \
              build it with fewer instances, or link its modules to one"
         )),
-        _ => Ok(()),
+        weight => Ok(weight as usize),
     }
 }
 
@@ -198,7 +199,7 @@ mod tests {
     fn each_instance_weighs_what_its_module_does() {
         let light = component(&[module(10), module(1000), instances(0, 3), instances(1, 2)]);
         assert_eq!(of(&light), 3 * (INSTANCE + 10 * GLOBAL) + 2 * (INSTANCE + 1000 * GLOBAL));
-        assert_eq!(check(&light), Ok(()));
+        assert!(check(&light).is_ok());
         let heavy = component(&[module(10_000), instances(0, 200)]);
         assert!(check(&heavy).unwrap_err().contains("core instances"));
     }

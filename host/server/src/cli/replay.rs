@@ -10,6 +10,7 @@ use watchkeeper_flow::ingest::{Ingest, Source};
 use super::{ConfigDir, DataDir, Ended, Locked, Output, PluginsDir, print_json};
 use crate::config::{Config, Environment};
 use crate::render::Table;
+use crate::secrets::redactor;
 use crate::{sources, wiring};
 
 /// Letters in memory at once; each may have a body of the whole limit.
@@ -90,7 +91,8 @@ async fn one(
         true => Ok(listed(letter)),
         false => again(config, registry, ingest, letter).await,
     };
-    Replayed { id, source, bytes, result }
+    let shown = |text: String| redactor().redact(&text).text;
+    Replayed { id, source, bytes, result: result.map(shown).map_err(shown) }
 }
 
 fn listed(letter: DeadLetter) -> String {

@@ -7,11 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Deserializer, de};
 use serde_yaml::{Mapping, Value};
-use watchkeeper_wasm::{CanaryPolicy, Key, Options, Pins, Terms, Trust};
+use watchkeeper_wasm::{CanaryPolicy, Key, MemoryBounds, Options, Pins, Terms, Trust};
 
 use super::text::{self, Problem};
 
 const LOCK_FILE: &str = "plugins.lock";
+
+/// With less, a plugin with the limits that it has unless told otherwise couldn't use them.
+const LEAST_MEMORY_MIB: u32 = 128;
 
 /// Room for tens of thousands of plugins.
 const MAX_LOCK: u64 = 4 << 20;
@@ -32,6 +35,8 @@ pub struct Plugins {
     trial: Trial,
     #[serde(deserialize_with = "super::host::duration")]
     debounce: Duration,
+    memory_mib: Option<u32>,
+    idle_memory_mib: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +51,16 @@ impl Default for Plugins {
         let Options { canary, canary_payloads, terms, debounce, .. } = Options::default();
         let Terms { calls, allowed_failures } = terms;
         let trial = Trial { calls, allowed_failures };
-        Self { locked: false, keys: Vec::new(), canary, canary_payloads, trial, debounce }
+        Self {
+            locked: false,
+            keys: Vec::new(),
+            canary,
+            canary_payloads,
+            trial,
+            debounce,
+            memory_mib: None,
+            idle_memory_mib: None,
+        }
     }
 }
 
@@ -58,6 +72,17 @@ impl Plugins {
         }
         if !(10..=60_000).contains(&self.debounce.as_millis()) {
             return Err(("plugins.debounce", "must be within 10ms and 1m".into()));
+        }
+        if self.memory_mib.is_some_and(|mib| mib < LEAST_MEMORY_MIB) {
+            let reason = format!(
+                "must be at least {LEAST_MEMORY_MIB}: a plugin may have half of it, and 64 by its own limit"
+            );
+            return Err(("plugins.memory_mib", reason));
+        }
+        let MemoryBounds { all, idle } = self.memory();
+        if idle > all {
+            let reason = format!("must be at most plugins.memory_mib, which is {}", all >> 20);
+            return Err(("plugins.idle_memory_mib", reason));
         }
         Ok(())
     }
@@ -71,6 +96,15 @@ impl Plugins {
             debounce: self.debounce,
             ..Options::default()
         }
+    }
+
+    /// What their instances may hold together.
+    pub fn memory(&self) -> MemoryBounds {
+        let MemoryBounds { all, idle } = MemoryBounds::default();
+        let bytes = |mib: u32| (mib as usize) << 20;
+        let all = self.memory_mib.map_or(all, bytes);
+        // What is left to the machine never contradicts what is written.
+        MemoryBounds { all, idle: self.idle_memory_mib.map_or(idle.min(all), bytes) }
     }
 
     /// `lock` is the lock file, `locked` whether the command line wants it kept, whatever the file says.

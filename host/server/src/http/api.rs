@@ -124,15 +124,13 @@ async fn incident(State(doors): State<Arc<Doors>>, Path(text): Path<String>) -> 
 }
 
 /// Few enough to be one page.
-async fn plugins(State(doors): State<Arc<Doors>>) -> Json<Value> {
-    Json(serde_json::json!({ "items": doors.registry.statuses() }))
+async fn plugins(State(doors): State<Arc<Doors>>) -> Answer<Value> {
+    redacted(&serde_json::json!({ "items": doors.registry.statuses() }))
 }
 
-async fn plugin(
-    State(doors): State<Arc<Doors>>,
-    Path(name): Path<String>,
-) -> Answer<watchkeeper_wasm::Status> {
-    doors.registry.status(&name).map(Json).ok_or_else(|| missing(format!("plugin {name}")))
+/// What it says of itself may hold a secret that it was let see.
+async fn plugin(State(doors): State<Arc<Doors>>, Path(name): Path<String>) -> Answer<Value> {
+    redacted(&doors.registry.status(&name).ok_or_else(|| missing(format!("plugin {name}")))?)
 }
 
 /// An investigation with its transcript. Its shape is the CLI's, too.

@@ -12,12 +12,14 @@ use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde_json::json;
+use watchkeeper_domain::Untrusted;
 use watchkeeper_domain::plugin::{Payload, Reply};
 use watchkeeper_flow::ingest::{Accepted, Refused};
 
 use super::listen::Peer;
 use super::{Doors, Failure, shows_token};
 use crate::config::Auth;
+use crate::secrets::{self, redactor};
 use crate::sources::Route;
 
 /// How long a sender may take for its body.
@@ -147,12 +149,14 @@ fn payload(headers: &HeaderMap, body: &Bytes) -> Payload {
     }
 }
 
+/// A plugin's own words go to the sender without the secrets that it may have been let see.
 fn refused(refused: Refused) -> Failure {
+    let told = |reason: Untrusted| redactor().shown(&reason);
     match refused {
-        Refused::InvalidPayload(reason) => Failure::new(StatusCode::BAD_REQUEST, reason.visible()),
-        Refused::Unauthorized(reason) => Failure::new(StatusCode::UNAUTHORIZED, reason.visible()),
+        Refused::InvalidPayload(reason) => Failure::new(StatusCode::BAD_REQUEST, told(reason)),
+        Refused::Unauthorized(reason) => Failure::new(StatusCode::UNAUTHORIZED, told(reason)),
         Refused::Unavailable { reason, retry_after } => {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason.visible())
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, told(reason))
                 .retry_after(retry_after.unwrap_or(Duration::from_secs(1)))
         }
         Refused::Store(error) => error.into(),
@@ -163,6 +167,7 @@ fn answer(accepted: Accepted) -> Response {
     match accepted {
         Accepted::Stored(receipt) => Json(json!({ "status": "stored", "alerts": receipt })).into_response(),
         Accepted::DeadLetter { id, error } => {
+            let error = secrets::shown(&error).unwrap_or_default();
             let body = json!({ "status": "dead_letter", "payload": id, "error": error });
             (StatusCode::ACCEPTED, Json(body)).into_response()
         }

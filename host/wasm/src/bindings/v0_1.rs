@@ -19,6 +19,7 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/v0.1.0",
         world: "everything",
+        imports: { default: trappable },
     });
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
 }
 
 impl logging::Host for Guest {
-    fn log(&mut self, level: logging::Level, message: String) {
+    fn log(&mut self, level: logging::Level, message: String) -> Result<()> {
         let level = match level {
             logging::Level::Trace => tracing::Level::TRACE,
             logging::Level::Debug => tracing::Level::DEBUG,
@@ -56,7 +57,8 @@ impl logging::Host for Guest {
             logging::Level::Warn => tracing::Level::WARN,
             logging::Level::Error => tracing::Level::ERROR,
         };
-        self.log.write(level, &message);
+        self.in_time()?.log.write(level, &message);
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub struct Hostile {
 
 /// Calls of this instance.
 static CALLS: AtomicU32 = AtomicU32::new(0);
+
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 impl Source for Hostile {
     type Config = Config;
@@ -113,6 +116,17 @@ impl Hostile {
                     std::hint::black_box(&kept);
                 }
             }
+            // So many MiB, for as long as the instance lives; and for so many milliseconds nothing else.
+            "hold" => {
+                let mut numbers = does.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+                let (mib, millis) = (numbers.next().unwrap_or(1), numbers.next().unwrap_or(0));
+                let mut held = HELD.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if held.is_empty() {
+                    held.resize((mib as usize) << 20, 1);
+                }
+                std::thread::sleep(Duration::from_millis(millis));
+                "held".to_owned()
+            }
             "fill" => loop {
                 std::hint::black_box(vec![1_u8; 8 << 20]);
             },
@@ -121,6 +135,7 @@ impl Hostile {
             "random" => calls::draw_again_and_again(),
             "draw" => calls::draw_too_much(),
             "hoard" => calls::hoard(does.split_whitespace().nth(1).unwrap_or_default()),
+            "keep" => calls::keep_headers(),
             "crowd" => calls::wait_for_a_crowd(),
             "rant" => return Err(Error::Failed("rant ".repeat(1 << 20))),
             "deep" => deeper(0).to_string(),
@@ -140,6 +155,8 @@ impl Hostile {
             }
             "third" if call.is_multiple_of(3) => panic!("the {call}. call is one too many"),
             "panic" => panic!("so it goes"),
+            "tell" => panic!("the secret is {}", self.secret),
+            "refuse" => return Err(Error::InvalidPayload(format!("not with {}", self.secret))),
             "exit" => std::process::exit(3),
             "capabilities" => capabilities(),
             "secrets" => self.secrets(),
@@ -300,6 +317,18 @@ mod calls {
         }
     }
 
+    /// For as long as the instance lives.
+    pub(super) fn keep_headers() -> String {
+        for _ in 0..500 {
+            let headers = Fields::new();
+            for _ in 0..6 {
+                headers.append("x", &[b'A'; 4096]).unwrap();
+            }
+            std::mem::forget(headers);
+        }
+        "kept".to_owned()
+    }
+
     pub(super) fn wait_for_a_crowd() -> String {
         let ready = subscribe_duration(0);
         let crowd = vec![&ready; 50_000];
@@ -317,6 +346,7 @@ mod calls {
     pub(super) use self::write_to_nobody as draw_again_and_again;
     pub(super) use self::write_to_nobody as draw_too_much;
     pub(super) use self::write_to_nobody as wait_for_a_crowd;
+    pub(super) use self::write_to_nobody as keep_headers;
 
     pub(super) fn hoard(_: &str) -> String {
         String::new()

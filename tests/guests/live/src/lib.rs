@@ -41,6 +41,8 @@ enum Does {
     Hang,
     /// Connects, and says how that went.
     Dial,
+    /// One alert, then connection after connection, all of them kept.
+    Hoard,
     /// Refused credentials.
     Unauthorized,
 }
@@ -73,12 +75,20 @@ impl LiveSource for Live {
             }
             _ => {}
         }
-        Ok(Subscription::fed_by(async move |alerts| feed(does, alerts).await))
+        Ok(Subscription::fed_by(async move |alerts| feed(does, (host, port), alerts).await))
     }
 }
 
-async fn feed(does: Does, mut alerts: Alerts) {
+async fn feed(does: Does, (host, port): (String, u16), mut alerts: Alerts) {
     match does {
+        Does::Hoard => {
+            let _ = alerts.send(vec![alert("one")]).await;
+            let mut kept = Vec::new();
+            while let Ok(connection) = TcpStream::connect(&host, port).await {
+                kept.push(connection);
+            }
+            sleep(Duration::from_secs(3600)).await;
+        }
         Does::Count => {
             for number in 0_u64.. {
                 if alerts.send(vec![alert(format!("count-{number}"))]).await.is_err() {
