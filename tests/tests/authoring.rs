@@ -588,8 +588,90 @@ fn samples_are_told_field_by_field() {
         serde_json::from_slice(&std::fs::read(samples.join("new.expected.json")).unwrap()).unwrap();
     assert_eq!(written, json!({ "error": "invalid-payload", "reason": "alerts: must be a list" }));
 
+    // The source's file holds for a payload as it does for the samples.
+    let payload = samples.join("mine.json");
+    let payload = ["--payload", &payload.to_string_lossy()];
+    test(&payload).well();
+    let source = site.folder().join("mine/source.yaml");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(&source, format!("{text}colour: red\n")).unwrap();
+    says(&test(&payload), &["source.yaml", "colour"]);
+    std::fs::write(&source, text).unwrap();
+
     std::fs::remove_dir_all(&samples).unwrap();
     says(&test(&[]), &["mine/samples", "NAME.json", "--update"]);
+}
+
+/// Mocked answers are a promise of what the plugin asks: what it asks otherwise is told by field, and what it doesn't ask at all, too.
+#[test]
+fn mocks_hold_a_plugin_to_what_it_asks() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "poll"]).well();
+    let samples = site.folder().join("mine/samples");
+    let read = std::fs::read_to_string(samples.join("goes-on.mock.yaml")).unwrap();
+    let swapped = |from: &str, to: &str| {
+        assert!(read.contains(from), "{from} isn't in\n{read}");
+        read.replace(from, to)
+    };
+    let expected = std::fs::read(samples.join("goes-on.expected.json")).unwrap();
+    for (name, mock) in [
+        ("as-it-is", read.clone()),
+        ("placeholder", swapped("Bearer s3cret", "Bearer ${ALERTS_API_TOKEN}")),
+        ("unused", format!("{read}  - {{ method: PUT, url: https://api.example.com/ack }}\n")),
+        ("header", swapped("Bearer s3cret", "Token s3cret")),
+        ("body", swapped("    headers:", "    request_body: { open: true }\n    headers:")),
+        ("no-body", swapped("    headers:", "    request_body: ''\n    headers:")),
+        ("method", swapped("    headers:", "    method: POST\n    headers:")),
+        ("url", swapped("?after=", "?since=")),
+        ("attributes", format!("attributes: {{ x-a: b }}\n{read}")),
+        ("misspelt", swapped("headers:", "header:")),
+    ] {
+        std::fs::write(samples.join(format!("{name}.mock.yaml")), mock).unwrap();
+        std::fs::write(samples.join(format!("{name}.expected.json")), &expected).unwrap();
+    }
+    std::fs::write(samples.join("both.mock.yaml"), &read).unwrap();
+    std::fs::write(samples.join("both.incident.yaml"), "alert: { title: a }\n").unwrap();
+    std::fs::write(samples.join("both.expected.json"), "{}").unwrap();
+    let tested = site.run_within(&["plugin", "test", "mine", "--json"], BUILD);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    let tested = tested.json();
+    let difference = |name: &str| {
+        let named = tested["samples"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|sample| sample["sample"].as_str().unwrap().split('.').next() == Some(name));
+        named.unwrap()["difference"].as_str().map(str::to_owned)
+    };
+    for well in ["mine", "goes-on", "as-it-is", "placeholder", "no-body"] {
+        assert_eq!(difference(well), None, "{well}");
+    }
+    for (name, told) in [
+        (
+            "unused",
+            "unused.mock.yaml: http[1]: nobody asked for PUT https://api.example.com/ack; take it out, or mend what was to ask",
+        ),
+        (
+            "header",
+            r#"header.mock.yaml: http[0].headers.authorization: got "Bearer ${ALERTS_API_TOKEN}", expected "Token s3cret""#,
+        ),
+        ("body", r#"body.mock.yaml: http[0].request_body: got "", expected {"open":true}"#),
+        ("method", r#"method.mock.yaml: http[0].method: got "GET", expected "POST""#),
+        ("url", r#"url.mock.yaml: http[0].url: got "https://api.example.com/alerts?after=2026"#),
+        ("attributes", "attributes.mock.yaml: content_type and attributes are a payload's"),
+        ("misspelt", "misspelt.mock.yaml:6: http[0].header: unknown field"),
+        ("both", "both.mock.yaml says nothing to both.incident.yaml"),
+    ] {
+        let difference = difference(name).unwrap_or_default();
+        assert!(difference.contains(told), "{told} isn't in\n{difference}");
+    }
+    // What is wrong about requests isn't written down as what is expected.
+    let updated = site.run_within(&["plugin", "test", "mine", "--update"], BUILD);
+    assert!(updated.said().contains("http[1]: nobody asked for PUT"), "{}", updated.said());
+    assert_eq!(updated.code, Some(1), "{}", updated.said());
 }
 
 /// A project is saved, and what it makes serves; in a host of `plugin dev`'s own, since none runs.
