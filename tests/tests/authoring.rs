@@ -248,7 +248,13 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
             "if payload.Body != nil {\n\t\tpanic(\"so it goes\")\n\t}\n\t",
             &["so it goes", "plugin.go:"],
         ),
-        _ => return,
+        "c" => (
+            "src/wire.c",
+            "wk_severity level;",
+            "if (index == 1)\n        *(volatile int *)0xfffffff0u = 7;\n    ",
+            &["out of bounds memory access", "in plugin_parse (src/plugin.c:", "(src/wire.c:"],
+        ),
+        _ => unreachable!("{lang}"),
     };
     let path = project.join(code);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -262,8 +268,8 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
     let tested = site.run_within(&["plugin", "test", &out.to_string_lossy(), "--payload", &sample], BUILD);
     says(&tested, told);
     let place = told.last().filter(|place| place.ends_with(':'));
-    // The panic of Go is in the line after.
-    let line = if lang == "go" { line + 1 } else { line };
+    // Behind a condition it is in the line after.
+    let line = line + usize::from(mistake.starts_with("if "));
     assert!(
         place.is_none_or(|place| tested.said().contains(&format!("{place}{line}"))),
         "{line}: {}",

@@ -21,7 +21,7 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
     let bindings = generate(project)?;
     let module = project.scratch().join("module.wasm");
     let mut zig = ZIG.on_path_or_python("ziglang")?;
-    zig.args(["cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-O2", "-s", STACK])
+    zig.args(["cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-std=c11", "-O2", "-g", STACK])
         .args(["-Wall", "-Wextra", "-Werror=implicit-function-declaration"])
         .arg("-I")
         .arg(&bindings)
@@ -42,7 +42,7 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .arg(&module)
         .current_dir(&project.dir);
     tools::run(&mut zig).map_err(with_remedy)?;
-    component::from_module(&module, out)
+    component::from_debug_module(project, &module, out)
 }
 
 /// The linker knows that a function isn't there, and not who wants it.

@@ -29,6 +29,7 @@ mod live;
 mod loader;
 mod orders;
 mod outgoing;
+mod places;
 mod pool;
 mod reader;
 mod record;

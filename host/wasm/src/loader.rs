@@ -22,6 +22,7 @@ use crate::file;
 use crate::guest::{Guest, Surroundings};
 use crate::limits::Limits;
 use crate::live::{drive, is_exported_by};
+use crate::places::{Places, nameless, words};
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::{Trust, Vouched};
@@ -183,6 +184,7 @@ pub struct Plugin {
     pub(crate) exports: Exports,
     pub(crate) fetches: Fetches,
     pub(crate) calls: Calls,
+    pub(crate) places: Places,
 }
 
 /// How many fetches one plugin has under way at once, over all its sources. However long its upstream is silent, others' go on.
@@ -276,6 +278,7 @@ impl Plugin {
             exports,
             fetches: Fetches::of(runtime),
             calls: runtime.calls.clone(),
+            places: Places::of(&candidate.bytes),
         };
         plugin.try_out(&component)?;
         steps.took("instantiate");
@@ -302,7 +305,7 @@ impl Plugin {
         let tried = waiting(|| self.instantiate(&mut store));
         tried.map(drop).map_err(|error| {
             let late = error.is::<WaitedTooLong>();
-            let text = format!("{error:#}");
+            let text = words(&error);
             match (&store.data().limiter.denied, error.downcast_ref::<Trap>()) {
                 (Some(limit), _) => format!("can't be instantiated within the {limit}"),
                 (None, Some(Trap::Interrupt)) => {
@@ -310,7 +313,9 @@ impl Plugin {
                     format!("can't be instantiated within {millis} ms (limits.call_ms)")
                 }
                 (None, None) if late => format!("waits for too long while it is instantiated: {text}"),
-                (None, Some(trap)) => format!("traps while it is instantiated: {trap}"),
+                (None, Some(trap)) => {
+                    format!("traps while it is instantiated: {trap}{}", self.places.of_error(&error))
+                }
                 (None, None) if text.contains("resource limit exceeded") => {
                     format!("can't be instantiated: {text}; link its modules to one")
                 }
@@ -375,10 +380,11 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
         return Ok((component, true));
     }
     weight::check(bytes)?;
+    let bytes = nameless(bytes);
     let code = match &runtime.compiler {
-        Some(program) => compiler::compile(program, live, bytes),
+        Some(program) => compiler::compile(program, live, &bytes),
         None => {
-            linked.engine.precompile_component(bytes).map_err(|error| Failed::Refused(format!("{error:#}")))
+            linked.engine.precompile_component(&bytes).map_err(|error| Failed::Refused(format!("{error:#}")))
         }
     };
     let code = code.map_err(|failed| match failed {
@@ -548,8 +554,9 @@ fn link(
 fn mismatch(component: &Component, error: &wasmtime::Error) -> String {
     let difference = shapes::difference(component).map(|what| format!("{what}: ")).unwrap_or_default();
     format!(
-        "doesn't match {}@0.1: {difference}{error:#}; build it again with the SDK or the WIT of this version",
-        v0_1::PACKAGE
+        "doesn't match {}@0.1: {difference}{}; build it again with the SDK or the WIT of this version",
+        v0_1::PACKAGE,
+        words(error)
     )
 }
 
