@@ -722,6 +722,74 @@ fn what_is_saved_serves() {
     assert_eq!(post(&alert("b")), Some(200));
 }
 
+/// Standing in the project's folder, with nothing but it: the host's folders come to be in there, and what it writes is no save.
+#[test]
+fn an_author_stands_in_the_projects_folder() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    let project = site.folder().join("with spaces, and ünïcode");
+    let folder = project.to_string_lossy();
+    let made = site.run(&["plugin", "new", "mine", "--lang", "c", "--dir", &folder]).well();
+    assert!(made.stdout.contains(&format!("watchkeeper plugin test '{folder}' ")), "{}", made.said());
+    let dev = site.start_background_in(&project, &["plugin", "dev", "--listen", &site.address.to_string()]);
+    let serves = |times: usize| {
+        wait("it serves", BUILD, || (dev.log().matches("mine serves").count() == times).then_some(()));
+    };
+    serves(1);
+    let told = "no source uses it yet: copy ./source.yaml to config/alert-sources/mine.yaml";
+    assert!(dev.log().contains(told), "{}", dev.log());
+    std::fs::copy(project.join("source.yaml"), project.join("config/alert-sources/mine.yaml")).unwrap();
+    let post = |body: &'static str| {
+        let answer = client().post(format!("http://{}/alerts/mine", site.address)).body(body).send().ok()?;
+        Some((answer.status().as_u16(), answer.text().ok()?))
+    };
+    wait("its source listens", PATIENCE, || {
+        (post(r#"{"alerts": [{"id": "a", "title": "b"}]}"#)?.0 == 200).then_some(())
+    });
+    // As editors save: written beside, and renamed.
+    let code = project.join("src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(project.join("src/wire.c~"), text.replace("must be a text", "shall be a text")).unwrap();
+    std::fs::rename(project.join("src/wire.c~"), &code).unwrap();
+    serves(2);
+    let answer = post(r#"{"alerts": [{"id": 7}]}"#).unwrap();
+    assert!(answer.1.contains("shall be a text"), "{answer:?}");
+    assert_eq!(dev.log().matches("built plugins/mine.wasm").count(), 2, "{}", dev.log());
+    let log = dev.log();
+    assert_eq!(dev.interrupt(), Some(0), "{log}");
+}
+
+/// Two of them at once: one has the host, and when that goes with it, the other starts one at its next save.
+#[test]
+fn the_host_goes_and_another_is_started() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let project = site.folder().join("mine");
+    let arguments = ["plugin", "dev", "--listen", &site.address.to_string()];
+    let started = |dev: &str, log: &dyn Fn() -> String, times: usize| {
+        wait(&format!("{dev}: it serves"), BUILD, || {
+            (log().matches("mine serves").count() == times).then_some(())
+        });
+    };
+    let one = site.start_background_in(&project, &arguments);
+    started("one", &|| one.log(), 1);
+    let other = site.start_background_in(&project, &arguments);
+    started("other", &|| other.log(), 2);
+    assert_eq!(other.log().matches("watchkeeper 0.1.0 serves at").count(), 1, "{}", other.log());
+    assert_eq!(one.interrupt(), Some(0));
+    let code = project.join("src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
+    started("other, with a host of its own", &|| other.log(), 3);
+    assert_eq!(other.log().matches("watchkeeper 0.1.0 serves at").count(), 2, "{}", other.log());
+    assert_eq!(other.interrupt(), Some(0));
+}
+
 /// Of the component's outermost sections; each is an id, a length and its contents.
 fn custom_section<'a>(component: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut rest = &component[8..];

@@ -53,6 +53,7 @@ pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
     let scratch = project.scratch();
     std::fs::create_dir_all(&scratch)
         .map_err(BuildError::io(format!("{}: can't be made", scratch.display())))?;
+    let _turn = turn(&scratch)?;
     let made = scratch.join(format!("{}.wasm", project.name));
     match project.lang {
         Lang::Rust => rust::build(&project, &made)?,
@@ -65,6 +66,16 @@ pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
     let bytes = component::with_asks(bytes, project.asks.as_ref());
     put(&bytes, &file)?;
     Ok(Built { file, size: bytes.len() as u64, took: began.elapsed() })
+}
+
+/// Builds of one project wait for each other, such as one by hand for that of `plugin dev`: what they make on the way lies in the
+/// same place. Held until it is let go of.
+fn turn(scratch: &Path) -> Result<std::fs::File, BuildError> {
+    let path = scratch.join("lock");
+    let failed = |error| BuildError::io(format!("{}: can't be locked", path.display()))(error);
+    let file = std::fs::File::create(&path).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
 }
 
 fn target(project: &Project, out: Option<&Path>) -> PathBuf {

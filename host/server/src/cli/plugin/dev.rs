@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long a host may take to look at what was built.
 const JUDGED: Duration = Duration::from_secs(30);
 
+/// Where sources are, in the configuration.
+const SOURCES: &str = "alert-sources";
+
 /// What builds write themselves.
 const BUILT: [&str; 6] = ["target", "node_modules", "build", "dist", "__pycache__", ".watchkeeper"];
 
@@ -47,12 +50,14 @@ pub(in crate::cli) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<Ended> {
     let project = authoring::Project::read(&options.dir)?;
-    let plugins = &options.plugins.plugins;
+    let plugins = options.plugins.plugins.as_path();
     std::fs::create_dir_all(plugins).with_context(|| format!("{}: can't be created", plugins.display()))?;
     let (saved, saves) = mpsc::sync_channel(1);
     let folder = project.dir.clone();
+    // Authors stand in the project's folder, so the host's own folders may be in it.
+    let of_the_host = [plugins, &options.data.data, options.config.folder()].map(resolved);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| is_a_save(&folder, &event)) {
+        if event.is_ok_and(|event| is_a_save(&folder, &of_the_host, &event)) {
             // One that waits already stands for this one, too.
             let _ = saved.try_send(());
         }
@@ -62,33 +67,55 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         .with_context(|| format!("{}: can't be watched", project.dir.display()))?;
     let stop = stop_on_signals()?;
     build(options);
-    let mut host = if DataLock::is_held(&options.data.data)? { None } else { Some(Host::start(options)?) };
+    let mut host = Host::unless_one_runs(options)?;
     judge(options, &project.name);
     while !stop.load(Ordering::Relaxed) {
         match saves.recv_timeout(LOOK) {
             Ok(()) => {
                 while saves.recv_timeout(SETTLE).is_ok() {}
                 if build(options) {
+                    // One that ran may have been stopped, or have been that of another `plugin dev`.
+                    if host.is_none() {
+                        host = Host::unless_one_runs(options)?;
+                    }
                     judge(options, &project.name);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if let Some(status) = host.as_mut().and_then(Host::ended) {
-            println!("the host ended: {status}");
+        // A terminal's Ctrl-C is the host's, too.
+        if !stop.load(Ordering::Relaxed)
+            && let Some(status) = host.as_mut().and_then(Host::ended)
+        {
+            println!(
+                "the host ended: {status}; where another one is to be used, name its folders by --data and --plugins"
+            );
             return Ok(Ended::Badly);
         }
     }
     Ok(Ended::Well)
 }
 
-/// Whether something of the author's was written: not by a build, and not only read.
-fn is_a_save(project: &Path, event: &notify::Event) -> bool {
+/// The path as events have it, also of a folder that isn't there yet.
+fn resolved(folder: &Path) -> PathBuf {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let there = absolute.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
+    match there {
+        Some((part, real)) => real.join(absolute.strip_prefix(part).unwrap_or(Path::new(""))),
+        None => absolute,
+    }
+}
+
+/// Whether something of the author's was written: not by a build or the host, and not only read.
+fn is_a_save(project: &Path, of_the_host: &[PathBuf], event: &notify::Event) -> bool {
     if watchkeeper_wasm::only_looked(event.kind) {
         return false;
     }
     event.paths.iter().any(|path| {
+        if of_the_host.iter().any(|folder| path.starts_with(folder)) {
+            return false;
+        }
         let inside = path.strip_prefix(project).unwrap_or(path);
         let by_a_build = inside.components().any(|part| {
             let part = part.as_os_str().to_string_lossy();
@@ -131,12 +158,17 @@ fn judge(options: &Options, name: &str) {
         match list::status(&options.data.data, name) {
             Ok(Some(status)) if status.version.as_ref() == Some(&wanted) => {
                 println!("{name} serves, {} ms after it was built", began.elapsed().as_millis());
-                let is_source = status.interfaces.iter().any(|one| one.starts_with("source@"));
-                if is_source && status.sources.is_empty() {
+                let is_used_by_sources = status
+                    .interfaces
+                    .iter()
+                    .any(|one| one.starts_with("source@") || one.starts_with("parser@"));
+                if is_used_by_sources && status.sources.is_empty() {
                     let example = options.dir.join("source.yaml");
+                    let sources = options.config.folder().join(SOURCES);
                     println!(
-                        "no source uses it yet: copy {} to alert-sources/{name}.yaml of the configuration",
-                        example.display()
+                        "no source uses it yet: copy {} to {}",
+                        example.display(),
+                        sources.join(format!("{name}.yaml")).display()
                     );
                 }
                 return;
@@ -157,13 +189,25 @@ fn judge(options: &Options, name: &str) {
 struct Host(Child);
 
 impl Host {
+    fn unless_one_runs(options: &Options) -> Result<Option<Self>> {
+        if DataLock::is_held(&options.data.data)? { Ok(None) } else { Self::start(options).map(Some) }
+    }
+
+    /// With a folder for sources, for what is built in can't be added to while it runs.
     fn start(options: &Options) -> Result<Self> {
+        if options.config.is_built_in() {
+            let sources = options.config.folder().join(SOURCES);
+            let made = std::fs::create_dir_all(&sources);
+            made.with_context(|| format!("{}: can't be created", sources.display()))?;
+        }
         let mut serve = Process::new(std::env::current_exe().context("this program's own file")?);
         serve
             .args(["serve", "--plugins"])
             .arg(&options.plugins.plugins)
             .arg("--data")
             .arg(&options.data.data)
+            .arg("--audit-key")
+            .arg(options.data.audit_key())
             .args(["--listen", &options.listen.listen.to_string()]);
         if let Some(config) = options.config.named() {
             serve.arg("--config").arg(config);
@@ -195,4 +239,45 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         told.store(true, Ordering::Relaxed);
     })?;
     Ok(stop)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use notify::event::ModifyKind;
+    use notify::{Event, EventKind};
+
+    use super::*;
+
+    #[test]
+    fn what_builds_and_the_host_write_is_no_save() {
+        let of_the_host = ["/p/data", "/p/plugins"].map(PathBuf::from);
+        let is_save = |path: &str| {
+            let event = Event::new(EventKind::Modify(ModifyKind::Any)).add_path(path.into());
+            is_a_save(Path::new("/p"), &of_the_host, &event)
+        };
+        for path in ["/p/src/plugin.c", "/p/samples/a.json", "/p/plugin.yaml", "/p/database.py"] {
+            assert!(is_save(path), "{path}");
+        }
+        for path in [
+            "/p/data/watchkeeper.db-wal",
+            "/p/plugins/p.yaml",
+            "/p/target/plugin-build/lock",
+            "/p/node_modules/a/b.js",
+            "/p/.git/index",
+            "/p/p.wasm",
+            "/p/Cargo.lock",
+        ] {
+            assert!(!is_save(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_known_by_its_real_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("real")).unwrap();
+        std::os::unix::fs::symlink(real.join("real"), real.join("link")).unwrap();
+        assert_eq!(resolved(&real.join("link/data")), real.join("real/data"));
+    }
 }
