@@ -496,6 +496,14 @@ fn what_is_wrong_in_a_project_is_named() {
     says(&nothing, &["--kind live: there is no template in c; there is one in rust"]);
     site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
     says(&site.run(&["plugin", "new", "mine", "--lang", "c"]), &["mine", "isn't empty", "--dir"]);
+    says(
+        &site.run(&["plugin", "new", "it", "--lang", "c", "--dir", "mine/plugin.yaml"]),
+        &["is a file", "--dir"],
+    );
+    // YAML has other texts for them.
+    for name in ["true", "Null"] {
+        says(&site.run(&["plugin", "new", name, "--lang", "c"]), &[name, "no text in YAML"]);
+    }
     for (yaml, words) in [
         ("name: mine\nlang: cobol\n", &["lang", "cobol", "python"][..]),
         ("name: mine\nlang: c\n", &["exports: missing", "[source, parser]"]),
