@@ -534,6 +534,42 @@ fn a_mistake_in_the_code_is_shown() {
     .unwrap();
     says(&site.run_within(&["plugin", "build", "mine"], BUILD), &["plugin.c", "nonsense"]);
     assert_eq!(std::fs::read(file).unwrap(), b"as it was");
+
+    let yaml = "name: mine\nlang: c\nexports: [parser]\n";
+    std::fs::write(site.folder().join("mine/plugin.yaml"), yaml).unwrap();
+    std::fs::write(
+        site.folder().join("mine/src/plugin.c"),
+        "#include \"watchkeeper.h\"\nwk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+         {\n    (void)payload, (void)alerts;\n    int never;\n    return NULL;\n}\n",
+    )
+    .unwrap();
+    let warned = site.run_within(&["plugin", "build", "mine", "--json"], BUILD).well();
+    for said in [&warned.stderr, warned.json()["warnings"].as_str().unwrap()] {
+        assert!(said.contains("src/plugin.c:5") && said.contains("never"), "{}", warned.said());
+    }
+}
+
+/// Which to WebAssembly is as good an address as any.
+#[test]
+fn a_null_that_is_followed_is_told_with_its_place() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "parser"]).well();
+    let payload = site.write("payload.json", "1234567").to_string_lossy().into_owned();
+    for mistake in
+        ["wk_json_get(NULL, WK(\"a\"))->text", "((wk_text[]){ WK(\"a\"), WK(\"b\") })[payload->body.len]"]
+    {
+        let code = format!(
+            "#include \"watchkeeper.h\"\n\n\
+             wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+             {{\n    (void)payload, (void)alerts;\n    return wk_failed({mistake});\n}}\n"
+        );
+        std::fs::write(site.folder().join("mine/src/plugin.c"), code).unwrap();
+        let tested = site.run_within(&["plugin", "test", "mine", "--payload", &payload], BUILD);
+        says(&tested, &["trapped", "(in plugin_parse (src/plugin.c:6))"]);
+    }
 }
 
 #[test]
