@@ -80,6 +80,7 @@ fn author(lang: &str, tools: &[&str]) {
             "source" => {
                 reads_its_sample(&site, &project, &file);
                 reads_times(&site, &project, &file);
+                tests_itself(lang, &project);
                 tells_the_place(&site, lang, &project);
                 if lang == "rust" {
                     shows_the_compilers_words(&site, &project);
@@ -213,6 +214,51 @@ fn reads_times(site: &Site, project: &Path, file: &Path) {
         write(&format!("no-time-{number}"), json!({ "alerts": [since(text)] }), expected);
     }
     assert_eq!(holds_its_samples(site, project, file).len(), 2 + 1 + wrong.len());
+}
+
+/// The project's own tests, by its language's own tools, leave to the host what only the host has.
+fn tests_itself(lang: &str, project: &Path) {
+    let (program, arguments): (_, &[&str]) = match lang {
+        "rust" => ("cargo", &["test", "--quiet"]),
+        "python" => ("python3", &["-m", "unittest"]),
+        "js" => ("node", &["--test"]),
+        // There are none in the templates.
+        _ => return,
+    };
+    if !on_path(program) {
+        return not_run(&format!("{program} is not on PATH"));
+    }
+    for (name, text) in [
+        ("mocked.json", "nothing that is read natively"),
+        ("mocked.mock.yaml", "now: 2026-11-25T10:00:00Z\n"),
+        ("mocked.expected.json", "{}"),
+        ("asked.mock.yaml", "http: []\n"),
+        ("found.incident.yaml", "alert: { title: a }\n"),
+        (".mocked.json.swp", "what editors leave"),
+    ] {
+        std::fs::write(project.join("samples").join(name), text).unwrap();
+    }
+    let packages = project.join("node_modules");
+    if lang == "js" {
+        // As `npm install` does.
+        std::fs::create_dir_all(&packages).unwrap();
+        std::os::unix::fs::symlink("../sdk", packages.join("watchkeeper-sdk")).unwrap();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/authoring");
+    let test = |expected: bool| {
+        let mut command = std::process::Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(project)
+            .env("PYTHONPATH", "sdk")
+            .env("CARGO_TARGET_DIR", &target);
+        let tested = command.env_remove("UPDATE_EXPECT").output().unwrap();
+        let said = [tested.stdout, tested.stderr].concat();
+        assert_eq!(tested.status.success(), expected, "{}", String::from_utf8_lossy(&said));
+    };
+    test(true);
+    std::fs::write(project.join("samples/wrong.expected.json"), "[]").unwrap();
+    test(false);
 }
 
 /// Whatever the code throws is told with its text, and its place where the language knows one.
