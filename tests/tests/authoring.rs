@@ -880,6 +880,31 @@ fn the_host_goes_and_another_is_started() {
     assert_eq!(other.interrupt(), Some(0));
 }
 
+/// A host that can't start is no host to wait for; and a plugin whose name is another now is that one.
+#[test]
+fn a_host_that_cannot_start_ends_it() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let began = std::time::Instant::now();
+    let ended = site.run_within(&["plugin", "dev", "mine", "--listen", &address], BUILD);
+    assert_eq!(ended.code, Some(1), "{}", ended.said());
+    assert!(ended.stdout.contains("the host ended") && ended.stdout.contains("--data"), "{}", ended.said());
+    assert!(!ended.stdout.contains("has not looked"), "after {:?}: {}", began.elapsed(), ended.said());
+
+    let project = site.folder().join("mine");
+    let dev = site.start_background_in(&project, &["plugin", "dev", "--listen", &site.address.to_string()]);
+    wait("it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
+    let yaml = std::fs::read_to_string(project.join("plugin.yaml")).unwrap();
+    std::fs::write(project.join("plugin.yaml"), yaml.replace("name: mine", "name: yours")).unwrap();
+    wait("the other name serves", BUILD, || dev.log().contains("yours serves").then_some(()));
+    assert_eq!(dev.interrupt(), Some(0));
+}
+
 /// Of the component's outermost sections; each is an id, a length and its contents.
 fn custom_section<'a>(component: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut rest = &component[8..];

@@ -21,6 +21,9 @@ use watchkeeper_domain::untrusted::visible;
 /// A save is often several writes.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// Where something writes all the time, it is built all the same.
+const LATEST: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether it is to end.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -66,19 +69,22 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         .watch(&project.dir, RecursiveMode::Recursive)
         .with_context(|| format!("{}: can't be watched", project.dir.display()))?;
     let stop = stop_on_signals()?;
-    build(options);
+    let built = build(options);
     let mut host = Host::unless_one_runs(options)?;
-    judge(options, &project.name);
+    if let Some(file) = built {
+        judge(options, &file, || is_over(&stop, &mut host));
+    }
     while !stop.load(Ordering::Relaxed) {
         match saves.recv_timeout(LOOK) {
             Ok(()) => {
-                while saves.recv_timeout(SETTLE).is_ok() {}
-                if build(options) {
+                let latest = Instant::now() + LATEST;
+                while saves.recv_timeout(SETTLE).is_ok() && Instant::now() < latest {}
+                if let Some(file) = build(options) {
                     // One that ran may have been stopped, or have been that of another `plugin dev`.
                     if host.is_none() {
                         host = Host::unless_one_runs(options)?;
                     }
-                    judge(options, &project.name);
+                    judge(options, &file, || is_over(&stop, &mut host));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -129,8 +135,8 @@ fn is_a_save(project: &Path, of_the_host: &[PathBuf], event: &notify::Event) -> 
     })
 }
 
-/// Says what came of it; the author mends it and saves again.
-fn build(options: &Options) -> bool {
+/// Says what came of it, and answers the file; the author mends what is wrong and saves again.
+fn build(options: &Options) -> Option<PathBuf> {
     let out = options.plugins.plugins.join("");
     match super::build::build(&options.dir, Some(&out)) {
         Ok(built) => {
@@ -140,20 +146,26 @@ fn build(options: &Options) -> bool {
                 built.size,
                 built.took.as_secs_f64()
             );
-            true
+            Some(built.file)
         }
         Err(error) => {
             println!("not built: {}", visible(&format!("{error:#}")));
-            false
+            None
         }
     }
 }
 
-/// Waits until the host has looked at what lies in its folder, and says what it thinks of it.
-fn judge(options: &Options, name: &str) {
+/// Whether there is nothing more to wait for.
+fn is_over(stop: &AtomicBool, host: &mut Option<Host>) -> bool {
+    stop.load(Ordering::Relaxed) || host.as_mut().and_then(Host::ended).is_some()
+}
+
+/// Waits until the host has looked at what was built, and says what it thinks of it.
+fn judge(options: &Options, file: &Path, mut is_over: impl FnMut() -> bool) {
     let began = Instant::now();
-    let file = options.plugins.plugins.join(format!("{name}.wasm"));
-    let Ok(wanted) = watchkeeper_wasm::version_of(&file) else { return };
+    let Ok(wanted) = watchkeeper_wasm::version_of(file) else { return };
+    // The author may have changed the plugin's name.
+    let Some(name) = file.file_stem().and_then(|stem| stem.to_str()) else { return };
     while began.elapsed() < JUDGED {
         match list::status(&options.data.data, name) {
             Ok(Some(status)) if status.version.as_ref() == Some(&wanted) => {
@@ -179,6 +191,7 @@ fn judge(options: &Options, name: &str) {
                 println!("{name} is refused: {}", visible(&status.refused.unwrap_or_default()));
                 return;
             }
+            _ if is_over() => return,
             _ => std::thread::sleep(SETTLE),
         }
     }
