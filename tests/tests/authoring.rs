@@ -770,6 +770,54 @@ fn mocks_hold_a_plugin_to_what_it_asks() {
     assert_eq!(updated.code, Some(1), "{}", updated.said());
 }
 
+/// The clock stands where the mock says, and a secret is what it says.
+#[test]
+fn the_clock_and_secrets_are_mocked() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let project = site.folder().join("mine");
+    let code = "#include <time.h>\n#include \"watchkeeper.h\"\n\
+        static wk_text key;\n\
+        wk_error *plugin_configure(const wk_json *config, wk_feed *feed)\n\
+        {\n    feed->webhook_path = WK(\"/x\");\n    return wk_config_text(config, WK(\"key\"), &key);\n}\n\
+        wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+        {\n    (void)payload, (void)alerts;\n    \
+        return wk_failed(wk_join(wk_number((int64_t)time(NULL)), WK(\" \"), key));\n}\n";
+    std::fs::write(project.join("src/plugin.c"), code).unwrap();
+    let source = "name: mine\ntype: mine\nreveal_secrets: true\nkey: ${SIGNING_KEY}\n";
+    std::fs::write(project.join("source.yaml"), source).unwrap();
+    let samples = project.join("samples");
+    std::fs::remove_dir_all(&samples).unwrap();
+    std::fs::create_dir(&samples).unwrap();
+    for (name, now, key) in
+        [("one", "2026-11-25T10:00:00Z", "s3cret"), ("two", "2027-01-01T00:00:00Z", "other")]
+    {
+        let mock = format!("now: {now}\nsecrets: {{ SIGNING_KEY: {key} }}\n");
+        std::fs::write(samples.join(format!("{name}.json")), "{}").unwrap();
+        std::fs::write(samples.join(format!("{name}.mock.yaml")), mock).unwrap();
+    }
+    let tested = site.run_within(&["plugin", "test", "mine", "--update"], BUILD).well();
+    let became = |name: &str| {
+        let expected = std::fs::read(samples.join(format!("{name}.expected.json"))).unwrap();
+        serde_json::from_slice::<Value>(&expected).unwrap()
+    };
+    assert_eq!(
+        became("one"),
+        json!({ "error": "failed", "reason": "1795600800 s3cret" }),
+        "{}",
+        tested.said()
+    );
+    assert_eq!(
+        became("two"),
+        json!({ "error": "failed", "reason": "1798761600 other" }),
+        "{}",
+        tested.said()
+    );
+}
+
 /// A project is saved, and what it makes serves; in a host of `plugin dev`'s own, since none runs.
 #[test]
 fn what_is_saved_serves() {

@@ -91,7 +91,10 @@ fn next(options: &Options, dir: &str) -> Vec<(String, &'static str)> {
     if matches!(options.lang, Lang::Js | Lang::Ts) {
         next.push((format!("(cd {dir} && npm install)"), "its tools, where they aren't on PATH"));
     }
-    next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
+    // What holds a subscription has no samples.
+    if !matches!(options.kind, Kind::Live) {
+        next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
+    }
     next.push((format!("watchkeeper plugin build {dir} --out plugins/"), "a host that runs takes it over"));
     match options.kind {
         Kind::Source | Kind::Parser | Kind::Poll | Kind::Live => {
