@@ -14,6 +14,8 @@ pub struct Built {
     /// In bytes.
     pub size: u64,
     pub took: Duration,
+    /// Of the language's tools, as they say them; empty where there are none.
+    pub warnings: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,17 +57,17 @@ pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
         .map_err(BuildError::io(format!("{}: can't be made", scratch.display())))?;
     let _turn = turn(&scratch)?;
     let made = scratch.join(format!("{}.wasm", project.name));
-    match project.lang {
+    let warnings = match project.lang {
         Lang::Rust => rust::build(&project, &made)?,
         Lang::Python => python::build(&project, &made)?,
         Lang::Js | Lang::Ts => js::build(&project, &made)?,
         Lang::Go => go::build(&project, &made)?,
         Lang::C => c::build(&project, &made)?,
-    }
+    };
     let bytes = std::fs::read(&made).map_err(BuildError::io(format!("{}: can't be read", made.display())))?;
     let bytes = component::with_asks(bytes, project.asks.as_ref());
     put(&bytes, &file)?;
-    Ok(Built { file, size: bytes.len() as u64, took: began.elapsed() })
+    Ok(Built { file, size: bytes.len() as u64, took: began.elapsed(), warnings })
 }
 
 /// Builds of one project wait for each other, such as one by hand for that of `plugin dev`: what they make on the way lies in the

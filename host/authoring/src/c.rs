@@ -46,8 +46,9 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError>
         .arg("-o")
         .arg(&module)
         .current_dir(&project.dir);
-    tools::run(&mut zig).map_err(with_remedy)?;
-    component::from_debug_module(project, &module, out)
+    let said = tools::run(&mut zig).map_err(with_remedy)?;
+    component::from_debug_module(project, &module, out)?;
+    Ok(said.warnings)
 }
 
 /// The linker knows that a function isn't there, and not who wants it.

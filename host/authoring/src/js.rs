@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Map, Value};
 
@@ -32,13 +33,13 @@ const STAND_IN: &str = "late";
 /// What is put back.
 const STANDS_FOR: [&str; 3] = ["http/", "io/", "clocks/"];
 
-/// Makes the project's component at `out`.
-pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+/// Makes the project's component at `out`, and answers the warnings.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError> {
     let esbuild = ESBUILD.in_node_modules(&project.dir)?;
     let mut componentize = COMPONENTIZE.in_node_modules(&project.dir)?;
     let wit = write_world(project)?;
     let world = wasi_http::add_world(project, &wit, STAND_IN)?;
-    let module = bundle(project, esbuild)?;
+    let (module, warnings) = bundle(project, esbuild)?;
     componentize
         .arg("--wit")
         .arg(&wit)
@@ -47,16 +48,17 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .args(["--world", world, "--sync", "--output"]);
     tools::run(componentize.arg(out).current_dir(project.scratch()))?;
     if !wasi_http::is_wanted(project) {
-        return Ok(());
+        return Ok(warnings);
     }
     let component =
         std::fs::read(out).map_err(BuildError::io(format!("{}: can't be read", out.display())))?;
     std::fs::write(out, with_wasi(component))
-        .map_err(BuildError::io(format!("{}: can't be written", out.display())))
+        .map_err(BuildError::io(format!("{}: can't be written", out.display())))?;
+    Ok(warnings)
 }
 
-/// One module, without imports but the host's.
-fn bundle(project: &Project, mut esbuild: std::process::Command) -> Result<std::path::PathBuf, BuildError> {
+/// One module, without imports but the host's; and the warnings.
+fn bundle(project: &Project, mut esbuild: Command) -> Result<(PathBuf, String), BuildError> {
     let sdk = &project.sdk;
     let plugin = project.dir.join(if project.lang == Lang::Ts { "plugin.ts" } else { "plugin.js" });
     if !plugin.is_file() {
@@ -83,10 +85,10 @@ fn bundle(project: &Project, mut esbuild: std::process::Command) -> Result<std::
         .arg(format!("--alias:watchkeeper-sdk={}", sdk.join("index.js").display()))
         .arg(format!("--outfile={}", module.display()))
         .current_dir(&project.dir);
-    tools::run(&mut esbuild).map_err(without_node)?;
+    let said = tools::run(&mut esbuild).map_err(without_node)?;
     with_lines(project, &module)
         .map_err(BuildError::io(format!("{}: can't be completed", module.display())))?;
-    Ok(module)
+    Ok((module, said.warnings))
 }
 
 /// esbuild advises to bundle for Node, which isn't there when the plugin runs.
