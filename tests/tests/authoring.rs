@@ -82,8 +82,12 @@ fn author(lang: &str, tools: &[&str]) {
                 reads_times(&site, &project, &file);
                 tests_itself(lang, &project);
                 tells_the_place(&site, lang, &project);
-                if lang == "rust" {
-                    shows_the_compilers_words(&site, &project);
+                match lang {
+                    "rust" => shows_the_compilers_words(&site, &project),
+                    "js" | "ts" => {
+                        shows_the_place_in_the_top_level(&site, &project.join(format!("plugin.{lang}")));
+                    }
+                    _ => {}
                 }
             }
             "poll" => fetches_its_samples(&site, &project, &file),
@@ -321,6 +325,18 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
         "{line}: {}",
         tested.said()
     );
+}
+
+/// What the top level throws, which the build runs, by the line of the project's own file.
+fn shows_the_place_in_the_top_level(site: &Site, code: &Path) {
+    let text = std::fs::read_to_string(code).unwrap();
+    std::fs::write(code, format!("{}\nthrow new Error(\"at the top\");\n", text.trim_end())).unwrap();
+    let line = text.trim_end().lines().count() + 1;
+    let project = code.parent().unwrap().to_string_lossy();
+    let failed = site.run_within(&["plugin", "build", &project], BUILD);
+    let file = code.file_name().unwrap().to_string_lossy();
+    says(&failed, &["at the top", &format!("({file}:{line})")]);
+    assert!(!failed.said().contains("module.js"), "{}", failed.said());
 }
 
 /// The compiler's words, and none of what it tells programs.
