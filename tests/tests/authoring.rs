@@ -634,6 +634,25 @@ fn a_null_that_is_followed_is_told_with_its_place() {
     }
 }
 
+/// The limit says where it was broken, and isn't waited for twenty times more to say how long a call takes.
+#[test]
+fn a_plugin_that_is_too_slow_is_told_where() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "parser"]).well();
+    let code = "#include \"watchkeeper.h\"\n\n\
+        wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+        {\n    (void)payload, (void)alerts;\n    for (volatile int round = 0; round < 7;) {\n    }\n    return NULL;\n}\n";
+    std::fs::write(site.folder().join("mine/src/plugin.c"), code).unwrap();
+    let tested = site.run_within(&["plugin", "test", "mine"], BUILD);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    for told in ["limits.call_ms", "(in plugin_parse (src/plugin.c:6))", "(middle of 1)"] {
+        assert!(tested.said().contains(told), "{told} isn't in\n{}", tested.said());
+    }
+}
+
 #[test]
 fn what_a_plugin_asks_is_in_the_component() {
     if !on_path("python-zig") {
