@@ -983,8 +983,15 @@ fn a_host_that_cannot_start_ends_it() {
     let dev = site.start_background_in(&project, &["plugin", "dev", "--listen", &site.address.to_string()]);
     wait("it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
     let yaml = std::fs::read_to_string(project.join("plugin.yaml")).unwrap();
+    std::fs::write(
+        project.join("config/alert-sources/yours.yaml"),
+        "name: yours\ntype: yours\ncolour: red\n",
+    )
+    .unwrap();
     std::fs::write(project.join("plugin.yaml"), yaml.replace("name: mine", "name: yours")).unwrap();
     wait("the other name serves", BUILD, || dev.log().contains("yours serves").then_some(()));
+    let told = "config/alert-sources/yours.yaml is not in service";
+    wait("its source doesn't", PATIENCE, || dev.log().contains(told).then_some(()));
     assert_eq!(dev.interrupt(), Some(0));
 }
 

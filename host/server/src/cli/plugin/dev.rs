@@ -175,13 +175,7 @@ fn judge(options: &Options, file: &Path, mut is_over: impl FnMut() -> bool) {
                     .iter()
                     .any(|one| one.starts_with("source@") || one.starts_with("parser@"));
                 if is_used_by_sources && status.sources.is_empty() {
-                    let example = options.dir.join("source.yaml");
-                    let sources = options.config.folder().join(SOURCES);
-                    println!(
-                        "no source uses it yet: copy {} to {}",
-                        example.display(),
-                        sources.join(format!("{name}.yaml")).display()
-                    );
+                    println!("{}", without_source(options, name));
                 }
                 return;
             }
@@ -196,6 +190,21 @@ fn judge(options: &Options, file: &Path, mut is_over: impl FnMut() -> bool) {
         }
     }
     println!("the host has not looked at {name} within {JUDGED:?}; see its log");
+}
+
+/// What to do about a plugin that no source uses.
+fn without_source(options: &Options, name: &str) -> String {
+    let source = options.config.folder().join(SOURCES).join(format!("{name}.yaml"));
+    match source.is_file() {
+        true => format!(
+            "{} is not in service: the host's log says why, and so does `watchkeeper check`",
+            source.display()
+        ),
+        false => {
+            let example = options.dir.join("source.yaml");
+            format!("no source uses it yet: copy {} to {}", example.display(), source.display())
+        }
+    }
 }
 
 /// A host of our own, ended with this.
