@@ -181,39 +181,48 @@ fn lines(found: &Found<'_>, project: &Project, files: &mut Vec<String>) -> Resul
     let (mut lines, mut units) = (Vec::new(), dwarf.units());
     while let Some(header) = units.next()? {
         let unit = dwarf.unit(header)?;
-        let Some(program) = unit.line_program.clone() else { continue };
-        let (mut known, mut sequence, mut rows) = (BTreeMap::new(), Vec::new(), program.rows());
-        while let Some((header, row)) = rows.next_row()? {
-            let offset = row.address() as u32;
-            if row.end_sequence() {
-                sequence.push(Line { offset, whose: Whose::Nobody, line: 0 });
-                // One that begins nowhere is of a function that the linker left out.
-                let is_there = sequence[0].offset != 0 && (offset as usize) <= found.code.len();
-                lines.extend(sequence.drain(..).filter(|_| is_there));
-            } else if let Some(line) = row.line() {
-                let whose = match known.get(&row.file_index()) {
-                    Some(whose) => *whose,
-                    None => {
-                        let file = row.file(header);
-                        let path = file.and_then(|file| path(&dwarf, &unit, header, file).ok());
-                        let whose = path.map_or(Whose::Nobody, |path| whose(&path, project, files));
-                        known.insert(row.file_index(), whose);
-                        whose
-                    }
-                };
-                sequence.push(Line { offset, whose, line: line.get() });
-            }
+        lines.extend(lines_of(&unit, found.code.len(), |header, file| {
+            let path = path(&dwarf, &unit, header, file).ok();
+            path.map_or(Whose::Nobody, |path| whose(&path, project, files))
+        })?);
+    }
+    Ok(lines)
+}
+
+/// Of one unit, whose files are told whose they are.
+fn lines_of<'m>(
+    unit: &gimli::Unit<Slice<'m>>,
+    code: usize,
+    mut of_file: impl FnMut(&Header<'m>, &gimli::FileEntry<Slice<'m>>) -> Whose,
+) -> Result<Vec<Line>, gimli::Error> {
+    let Some(program) = unit.line_program.clone() else { return Ok(Vec::new()) };
+    let (mut lines, mut sequence, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut rows = program.rows();
+    while let Some((header, row)) = rows.next_row()? {
+        let offset = row.address() as u32;
+        if row.end_sequence() {
+            sequence.push(Line { offset, whose: Whose::Nobody, line: 0 });
+            // One that begins nowhere is of a function that the linker left out.
+            let is_there = sequence[0].offset != 0 && offset as usize <= code;
+            lines.extend(sequence.drain(..).filter(|_| is_there));
+        } else if let Some(line) = row.line() {
+            let whose = *known
+                .entry(row.file_index())
+                .or_insert_with(|| row.file(header).map_or(Whose::Nobody, |file| of_file(header, file)));
+            sequence.push(Line { offset, whose, line: line.get() });
         }
     }
     Ok(lines)
 }
+
+type Header<'m> = gimli::LineProgramHeader<Slice<'m>>;
 
 type Slice<'m> = EndianSlice<'m, LittleEndian>;
 
 fn path<'m>(
     dwarf: &Dwarf<Slice<'m>>,
     unit: &gimli::Unit<Slice<'m>>,
-    header: &gimli::LineProgramHeader<Slice<'m>>,
+    header: &Header<'m>,
     file: &gimli::FileEntry<Slice<'m>>,
 ) -> Result<PathBuf, gimli::Error> {
     let text = |value| dwarf.attr_string(unit, value).map(|text| text.to_string_lossy().into_owned());
@@ -253,4 +262,46 @@ pub(crate) fn stripped(module: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
         }
     }
     Ok(written.finish())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that can't go on fails with what stood in its way")]
+mod tests {
+    use super::*;
+
+    fn line(offset: u32, whose: Whose, line: u64) -> Line {
+        Line { offset, whose, line }
+    }
+
+    #[test]
+    fn what_begins_where_is_told_once() {
+        let places = Places {
+            code: &[],
+            files: Vec::new(),
+            functions: Vec::new(),
+            lines: vec![
+                line(4, Whose::Project(0), 12),
+                line(9, Whose::Project(0), 12),
+                // The last of those at one place counts.
+                line(11, Whose::Sdk, 800),
+                line(11, Whose::Project(1), 3),
+                line(15, Whose::Sdk, 801),
+                line(17, Whose::Nobody, 0),
+                line(20, Whose::Project(0), 13),
+            ],
+        };
+        assert_eq!(places.differences(100), [(104, 1, 12), (7, 2, -9), (4, 0, 0), (5, 1, 10)]);
+    }
+
+    #[test]
+    fn only_what_runs_is_left() {
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        let custom =
+            |name: &[u8]| [&[0, 2 + name.len() as u8, name.len() as u8][..], name, &[7][..]].concat();
+        for name in [&b"name"[..], b".debug_line", b"producers", b"component-type:x", b"mine"] {
+            module.extend(custom(name));
+        }
+        let left = [&module[..8], &custom(b"component-type:x")[..], &custom(b"mine")[..]].concat();
+        assert_eq!(stripped(&module).unwrap(), left);
+    }
 }

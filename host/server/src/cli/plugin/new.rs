@@ -110,23 +110,6 @@ fn next(options: &Options, dir: &str) -> Vec<(String, &'static str)> {
     next
 }
 
-#[cfg(test)]
-mod tests {
-    use super::word;
-
-    #[test]
-    fn a_folder_is_one_word() {
-        for (folder, one) in [
-            ("../plugins/ünï", "../plugins/ünï"),
-            ("my plug in", "'my plug in'"),
-            ("it's; rm", r"'it'\''s; rm'"),
-            ("-rf", "'./-rf'"),
-        ] {
-            assert_eq!(word(folder), one);
-        }
-    }
-}
-
 impl From<Lang> for authoring::Lang {
     fn from(lang: Lang) -> Self {
         match lang {
@@ -149,6 +132,23 @@ impl From<Kind> for authoring::Kind {
             Kind::Prompt => Self::Prompt,
             Kind::Playbook => Self::Playbook,
             Kind::Live => Self::Live,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+
+    #[test]
+    fn a_folder_is_one_word() {
+        for (folder, one) in [
+            ("../plugins/ünï", "../plugins/ünï"),
+            ("my plug in", "'my plug in'"),
+            ("it's; rm", r"'it'\''s; rm'"),
+            ("-rf", "'./-rf'"),
+        ] {
+            assert_eq!(word(folder), one);
         }
     }
 }
