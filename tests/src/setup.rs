@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -150,6 +150,14 @@ impl Site {
 
     fn run_with_within(&self, arguments: &[&str], input: &[u8], within: Duration) -> Ran {
         process::run(&mut self.placed(arguments), self.folder(), input, within)
+    }
+
+    /// As [`Site::run`], where nobody reads what it says. Answers the exit code, and its standard error.
+    pub fn run_unread(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = self.placed(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
     }
 
     /// `watchkeeper ARGUMENTS`, with folders and address given by the environment.

@@ -580,6 +580,15 @@ fn what_is_wrong_in_a_project_is_named() {
     }
 }
 
+/// As with `watchkeeper … | head`.
+#[test]
+fn where_nobody_reads_any_more_nothing_is_said() {
+    let site = Setup::without_sources().prepare();
+    let ended = site.run_unread(&["plugin", "new", "mine", "--lang", "c"]);
+    assert_eq!(ended, (Some(141), String::new()));
+    assert!(site.folder().join("mine/plugin.yaml").exists());
+}
+
 /// The compiler's own words reach the author, and the file that was there before stays.
 #[test]
 fn a_mistake_in_the_code_is_shown() {
