@@ -1,6 +1,7 @@
 //! `watchkeeper plugin dev`: builds the project again whenever a file of it is saved, straight into the folder of a host that
 //! runs; starts one where none does, with its log in this terminal.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
@@ -90,10 +91,7 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        // A terminal's Ctrl-C is the host's, too.
-        if !stop.load(Ordering::Relaxed)
-            && let Some(status) = host.as_mut().and_then(Host::ended)
-        {
+        if let Some(status) = host.as_mut().and_then(Host::ended) {
             println!(
                 "the host ended: {status}; where another one is to be used, name its folders by --data and --plugins"
             );
@@ -234,6 +232,8 @@ impl Host {
         if let Some(config) = options.config.named() {
             serve.arg("--config").arg(config);
         }
+        // A terminal's Ctrl-C isn't its: it would meet what it has started, too, such as a compiler. It is told to stop.
+        serve.process_group(0);
         let child = serve.stdin(Stdio::null()).spawn().context("`watchkeeper serve` can't be started")?;
         Ok(Self(child))
     }
