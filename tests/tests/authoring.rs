@@ -566,6 +566,11 @@ fn what_is_wrong_in_a_project_is_named() {
     for name in ["true", "Null"] {
         says(&site.run(&["plugin", "new", name, "--lang", "c"]), &[name, "no text in YAML"]);
     }
+    says(
+        &site.run(&["plugin", "build", "mine", "--out", "my-plugins"]),
+        &["--out my-plugins", "no folder", "`/`"],
+    );
+    assert!(!site.folder().join("my-plugins").exists());
     for (yaml, words) in [
         ("name: mine\nlang: cobol\n", &["lang", "cobol", "python"][..]),
         ("name: mine\nlang: c\n", &["exports: missing", "[source, parser]"]),

@@ -28,6 +28,9 @@ pub enum BuildError {
     Failed { program: String, status: String, said: String },
     #[error("{doing}: {error}")]
     Io { doing: String, error: io::Error },
+    /// Written there, it would be a file that no host looks at.
+    #[error("--out {}: is no folder that is there, and ends in no `.wasm`; with a `/` behind it, the folder is made", .0.display())]
+    Out(PathBuf),
     /// The tools are content, and what they made is still no plugin.
     #[error("{0}")]
     Component(String),
@@ -51,7 +54,7 @@ impl BuildError {
 pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
     let began = Instant::now();
     let project = Project::read(dir)?;
-    let file = target(&project, out);
+    let file = target(&project, out)?;
     let scratch = project.scratch();
     std::fs::create_dir_all(&scratch)
         .map_err(BuildError::io(format!("{}: can't be made", scratch.display())))?;
@@ -80,12 +83,13 @@ fn turn(scratch: &Path) -> Result<std::fs::File, BuildError> {
     Ok(file)
 }
 
-fn target(project: &Project, out: Option<&Path>) -> PathBuf {
+fn target(project: &Project, out: Option<&Path>) -> Result<PathBuf, BuildError> {
     let name = format!("{}.wasm", project.name);
     match out {
-        None => project.dir.join(name),
-        Some(out) if out.is_dir() || out.to_string_lossy().ends_with('/') => out.join(name),
-        Some(out) => out.to_owned(),
+        None => Ok(project.dir.join(name)),
+        Some(out) if out.is_dir() || out.to_string_lossy().ends_with('/') => Ok(out.join(name)),
+        Some(out) if out.extension().is_some_and(|extension| extension == "wasm") => Ok(out.to_owned()),
+        Some(out) => Err(BuildError::Out(out.to_owned())),
     }
 }
 
