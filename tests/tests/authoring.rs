@@ -777,6 +777,7 @@ fn mocks_hold_a_plugin_to_what_it_asks() {
         std::fs::write(samples.join(format!("{name}.mock.yaml")), mock).unwrap();
         std::fs::write(samples.join(format!("{name}.expected.json")), &expected).unwrap();
     }
+    std::fs::write(samples.join("short.mock.yml"), &read).unwrap();
     std::fs::write(samples.join("both.mock.yaml"), &read).unwrap();
     std::fs::write(samples.join("both.incident.yaml"), "alert: { title: a }\n").unwrap();
     std::fs::write(samples.join("both.expected.json"), "{}").unwrap();
@@ -808,11 +809,13 @@ fn mocks_hold_a_plugin_to_what_it_asks() {
         ("url", r#"url.mock.yaml: http[0].url: got "https://api.example.com/alerts?after=2026"#),
         ("attributes", "attributes.mock.yaml: content_type and attributes are a payload's"),
         ("misspelt", "misspelt.mock.yaml:6: http[0].header: unknown field"),
+        ("short", "short.mock.yml would be a payload; a mock's name ends in .mock.yaml"),
         ("both", "both.mock.yaml says nothing to both.incident.yaml"),
     ] {
         let difference = difference(name).unwrap_or_default();
         assert!(difference.contains(told), "{told} isn't in\n{difference}");
     }
+    std::fs::remove_file(samples.join("short.mock.yml")).unwrap();
     // What is wrong about requests isn't written down as what is expected.
     let updated = site.run_within(&["plugin", "test", "mine", "--update"], BUILD);
     assert!(updated.said().contains("http[1]: nobody asked for PUT"), "{}", updated.said());

@@ -130,7 +130,8 @@ impl Tested<'_> {
     fn source(&self, environment: &Environment) -> Result<SourceFile> {
         let options = self.options;
         let beside = self.samples.with_file_name("source.yaml");
-        let file = options.config.clone().or_else(|| beside.is_file().then_some(beside));
+        let is_beside_samples = self.samples.is_dir() && beside.is_file();
+        let file = options.config.clone().or_else(|| is_beside_samples.then_some(beside));
         let mut source = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(&file)

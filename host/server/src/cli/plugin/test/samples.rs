@@ -20,6 +20,9 @@ const EXPECTED: &str = ".expected.json";
 const MOCK: &str = ".mock.yaml";
 const INCIDENT: &str = ".incident.yaml";
 
+/// Ends that are meant for one of those.
+const NEARLY: [&str; 4] = [".mock.yml", ".mock.json", ".incident.yml", ".incident.json"];
+
 /// Calls that the timing line is of; fewer, where the first says that they would take longer than this.
 const CALLS: usize = 20;
 const TIMED: Duration = Duration::from_secs(1);
@@ -151,6 +154,11 @@ impl Sample {
             bail!("{one} and {other} would have the same {stem}{EXPECTED}: rename one");
         }
         match self.payloads.first() {
+            Some(payload) if NEARLY.iter().any(|end| payload.ends_with(end)) => {
+                bail!(
+                    "{payload} would be a payload; a mock's name ends in {MOCK}, an incident's in {INCIDENT}: rename it"
+                )
+            }
             Some(_) if self.incident => {
                 bail!("{stem}{INCIDENT} would have the same {stem}{EXPECTED}: rename one")
             }
