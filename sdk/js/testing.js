@@ -50,11 +50,12 @@ function length(what, text, least, most) {
 }
 
 /**
- * Parses every sample in `folder` (`name.json`) and compares with `name.expected.json`. UPDATE_EXPECT=1 writes what comes out;
- * read the difference.
+ * Parses every sample in `folder` (`name.json`) and compares with `name.expected.json`; those with a `name.mock.yaml`, for which only
+ * the host has what they want, are left to `watchkeeper plugin test`. UPDATE_EXPECT=1 writes what comes out; read the difference.
  */
 export function samples(plugin, folder) {
-    const names = readdirSync(folder).filter((name) => !name.includes(".expected.")).sort();
+    const files = readdirSync(folder);
+    const names = files.filter((name) => isPayload(name, files)).sort();
     if (names.length === 0) {
         throw new Error(`${folder}: no samples`);
     }
@@ -64,9 +65,16 @@ export function samples(plugin, folder) {
     }
 }
 
+function isPayload(name, files) {
+    const isOther = name.startsWith(".") || /\.(expected\.json|mock\.yaml|incident\.yaml)$/.test(name);
+    return !isOther && !files.includes(`${stem(name)}.mock.yaml`);
+}
+
+const stem = (name) => name.replace(/\.[^.]*$/, "");
+
 function sample(plugin, folder, name) {
     const got = outcome(plugin, readFileSync(join(folder, name)));
-    const path = join(folder, `${name.replace(/\.[^.]*$/, "")}.expected.json`);
+    const path = join(folder, `${stem(name)}.expected.json`);
     if (process.env.UPDATE_EXPECT !== undefined) {
         writeFileSync(path, `${JSON.stringify(got, null, 2)}\n`);
     }

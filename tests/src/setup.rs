@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::host::Watchkeeper;
@@ -150,6 +152,14 @@ impl Site {
         process::run(&mut self.placed(arguments), self.folder(), input, within)
     }
 
+    /// As [`Site::run`], where nobody reads what it says. Answers the exit code, and its standard error.
+    pub fn run_unread(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = self.placed(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    }
+
     /// `watchkeeper ARGUMENTS`, with folders and address given by the environment.
     fn placed(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&binary());
@@ -173,6 +183,13 @@ impl Site {
     /// As [`Site::run`], in the background, until the value is dropped.
     pub fn start_background(&self, arguments: &[&str]) -> Background {
         let mut command = self.placed(arguments);
+        Background(Process::start(&mut command, &self.folder().join("background.log")))
+    }
+
+    /// As [`Site::start_background`], where `folder` is what one stands in, and there is no word of this site's folders.
+    pub fn start_background_in(&self, folder: &Path, arguments: &[&str]) -> Background {
+        let mut command = self.command(&binary());
+        command.args(arguments).current_dir(folder).process_group(0);
         Background(Process::start(&mut command, &self.folder().join("background.log")))
     }
 
@@ -213,6 +230,14 @@ impl Background {
     /// What it has said so far.
     pub fn log(&self) -> String {
         self.0.log()
+    }
+
+    /// What a terminal's Ctrl-C does to one that was started by [`Site::start_background_in`], and to all that it started. Answers
+    /// the exit code.
+    pub fn interrupt(mut self) -> Option<i32> {
+        let group = Pid::from_raw(self.0.id() as i32).unwrap();
+        kill_process_group(group, Signal::INT).unwrap();
+        self.0.wait("a command in the background ends", PATIENCE).code()
     }
 }
 

@@ -80,9 +80,14 @@ fn author(lang: &str, tools: &[&str]) {
             "source" => {
                 reads_its_sample(&site, &project, &file);
                 reads_times(&site, &project, &file);
+                tests_itself(lang, &project);
                 tells_the_place(&site, lang, &project);
-                if lang == "rust" {
-                    shows_the_compilers_words(&site, &project);
+                match lang {
+                    "rust" => shows_the_compilers_words(&site, &project),
+                    "js" | "ts" => {
+                        shows_the_place_in_the_top_level(&site, &project.join(format!("plugin.{lang}")));
+                    }
+                    _ => {}
                 }
             }
             "poll" => fetches_its_samples(&site, &project, &file),
@@ -215,6 +220,51 @@ fn reads_times(site: &Site, project: &Path, file: &Path) {
     assert_eq!(holds_its_samples(site, project, file).len(), 2 + 1 + wrong.len());
 }
 
+/// The project's own tests, by its language's own tools, leave to the host what only the host has.
+fn tests_itself(lang: &str, project: &Path) {
+    let (program, arguments): (_, &[&str]) = match lang {
+        "rust" => ("cargo", &["test", "--quiet"]),
+        "python" => ("python3", &["-m", "unittest"]),
+        "js" => ("node", &["--test"]),
+        // There are none in the templates.
+        _ => return,
+    };
+    if !on_path(program) {
+        return not_run(&format!("{program} is not on PATH"));
+    }
+    for (name, text) in [
+        ("mocked.json", "nothing that is read natively"),
+        ("mocked.mock.yaml", "now: 2026-11-25T10:00:00Z\n"),
+        ("mocked.expected.json", "{}"),
+        ("asked.mock.yaml", "http: []\n"),
+        ("found.incident.yaml", "alert: { title: a }\n"),
+        (".mocked.json.swp", "what editors leave"),
+    ] {
+        std::fs::write(project.join("samples").join(name), text).unwrap();
+    }
+    let packages = project.join("node_modules");
+    if lang == "js" {
+        // As `npm install` does.
+        std::fs::create_dir_all(&packages).unwrap();
+        std::os::unix::fs::symlink("../sdk", packages.join("watchkeeper-sdk")).unwrap();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/authoring");
+    let test = |expected: bool| {
+        let mut command = std::process::Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(project)
+            .env("PYTHONPATH", "sdk")
+            .env("CARGO_TARGET_DIR", &target);
+        let tested = command.env_remove("UPDATE_EXPECT").output().unwrap();
+        let said = [tested.stdout, tested.stderr].concat();
+        assert_eq!(tested.status.success(), expected, "{}", String::from_utf8_lossy(&said));
+    };
+    test(true);
+    std::fs::write(project.join("samples/wrong.expected.json"), "[]").unwrap();
+    test(false);
+}
+
 /// Whatever the code throws is told with its text, and its place where the language knows one.
 fn tells_the_place(site: &Site, lang: &str, project: &Path) {
     let (code, before, mistake, told): (_, _, _, &[&str]) = match lang {
@@ -248,7 +298,13 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
             "if payload.Body != nil {\n\t\tpanic(\"so it goes\")\n\t}\n\t",
             &["so it goes", "plugin.go:"],
         ),
-        _ => return,
+        "c" => (
+            "src/wire.c",
+            "wk_severity level;",
+            "if (index == 1)\n        *(volatile int *)0xfffffff0u = 7;\n    ",
+            &["out of bounds memory access", "in plugin_parse (src/plugin.c:", "(src/wire.c:"],
+        ),
+        _ => unreachable!("{lang}"),
     };
     let path = project.join(code);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -262,13 +318,25 @@ fn tells_the_place(site: &Site, lang: &str, project: &Path) {
     let tested = site.run_within(&["plugin", "test", &out.to_string_lossy(), "--payload", &sample], BUILD);
     says(&tested, told);
     let place = told.last().filter(|place| place.ends_with(':'));
-    // The panic of Go is in the line after.
-    let line = if lang == "go" { line + 1 } else { line };
+    // Behind a condition it is in the line after.
+    let line = line + usize::from(mistake.starts_with("if "));
     assert!(
         place.is_none_or(|place| tested.said().contains(&format!("{place}{line}"))),
         "{line}: {}",
         tested.said()
     );
+}
+
+/// What the top level throws, which the build runs, by the line of the project's own file.
+fn shows_the_place_in_the_top_level(site: &Site, code: &Path) {
+    let text = std::fs::read_to_string(code).unwrap();
+    std::fs::write(code, format!("{}\nthrow new Error(\"at the top\");\n", text.trim_end())).unwrap();
+    let line = text.trim_end().lines().count() + 1;
+    let project = code.parent().unwrap().to_string_lossy();
+    let failed = site.run_within(&["plugin", "build", &project], BUILD);
+    let file = code.file_name().unwrap().to_string_lossy();
+    says(&failed, &["at the top", &format!("({file}:{line})")]);
+    assert!(!failed.said().contains("module.js"), "{}", failed.said());
 }
 
 /// The compiler's words, and none of what it tells programs.
@@ -490,6 +558,19 @@ fn what_is_wrong_in_a_project_is_named() {
     says(&nothing, &["--kind live: there is no template in c; there is one in rust"]);
     site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
     says(&site.run(&["plugin", "new", "mine", "--lang", "c"]), &["mine", "isn't empty", "--dir"]);
+    says(
+        &site.run(&["plugin", "new", "it", "--lang", "c", "--dir", "mine/plugin.yaml"]),
+        &["is a file", "--dir"],
+    );
+    // YAML has other texts for them.
+    for name in ["true", "Null"] {
+        says(&site.run(&["plugin", "new", name, "--lang", "c"]), &[name, "no text in YAML"]);
+    }
+    says(
+        &site.run(&["plugin", "build", "mine", "--out", "my-plugins"]),
+        &["--out my-plugins", "no folder", "`/`"],
+    );
+    assert!(!site.folder().join("my-plugins").exists());
     for (yaml, words) in [
         ("name: mine\nlang: cobol\n", &["lang", "cobol", "python"][..]),
         ("name: mine\nlang: c\n", &["exports: missing", "[source, parser]"]),
@@ -502,6 +583,15 @@ fn what_is_wrong_in_a_project_is_named() {
         std::fs::write(site.folder().join("mine/plugin.yaml"), yaml).unwrap();
         says(&site.run(&["plugin", "build", "mine"]), words);
     }
+}
+
+/// As with `watchkeeper … | head`.
+#[test]
+fn where_nobody_reads_any_more_nothing_is_said() {
+    let site = Setup::without_sources().prepare();
+    let ended = site.run_unread(&["plugin", "new", "mine", "--lang", "c"]);
+    assert_eq!(ended, (Some(141), String::new()));
+    assert!(site.folder().join("mine/plugin.yaml").exists());
 }
 
 /// The compiler's own words reach the author, and the file that was there before stays.
@@ -520,6 +610,61 @@ fn a_mistake_in_the_code_is_shown() {
     .unwrap();
     says(&site.run_within(&["plugin", "build", "mine"], BUILD), &["plugin.c", "nonsense"]);
     assert_eq!(std::fs::read(file).unwrap(), b"as it was");
+
+    let yaml = "name: mine\nlang: c\nexports: [parser]\n";
+    std::fs::write(site.folder().join("mine/plugin.yaml"), yaml).unwrap();
+    std::fs::write(
+        site.folder().join("mine/src/plugin.c"),
+        "#include \"watchkeeper.h\"\nwk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+         {\n    (void)payload, (void)alerts;\n    int never;\n    return NULL;\n}\n",
+    )
+    .unwrap();
+    let warned = site.run_within(&["plugin", "build", "mine", "--json"], BUILD).well();
+    for said in [&warned.stderr, warned.json()["warnings"].as_str().unwrap()] {
+        assert!(said.contains("src/plugin.c:5") && said.contains("never"), "{}", warned.said());
+    }
+}
+
+/// Which to WebAssembly is as good an address as any.
+#[test]
+fn a_null_that_is_followed_is_told_with_its_place() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "parser"]).well();
+    let payload = site.write("payload.json", "1234567").to_string_lossy().into_owned();
+    for mistake in
+        ["wk_json_get(NULL, WK(\"a\"))->text", "((wk_text[]){ WK(\"a\"), WK(\"b\") })[payload->body.len]"]
+    {
+        let code = format!(
+            "#include \"watchkeeper.h\"\n\n\
+             wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+             {{\n    (void)payload, (void)alerts;\n    return wk_failed({mistake});\n}}\n"
+        );
+        std::fs::write(site.folder().join("mine/src/plugin.c"), code).unwrap();
+        let tested = site.run_within(&["plugin", "test", "mine", "--payload", &payload], BUILD);
+        says(&tested, &["trapped", "(in plugin_parse (src/plugin.c:6))"]);
+    }
+}
+
+/// The limit says where it was broken, and isn't waited for twenty times more to say how long a call takes.
+#[test]
+fn a_plugin_that_is_too_slow_is_told_where() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "parser"]).well();
+    let code = "#include \"watchkeeper.h\"\n\n\
+        wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+        {\n    (void)payload, (void)alerts;\n    for (volatile int round = 0; round < 7;) {\n    }\n    return NULL;\n}\n";
+    std::fs::write(site.folder().join("mine/src/plugin.c"), code).unwrap();
+    let tested = site.run_within(&["plugin", "test", "mine"], BUILD);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    for told in ["limits.call_ms", "(in plugin_parse (src/plugin.c:6))", "(middle of 1)"] {
+        assert!(tested.said().contains(told), "{told} isn't in\n{}", tested.said());
+    }
 }
 
 #[test]
@@ -588,8 +733,141 @@ fn samples_are_told_field_by_field() {
         serde_json::from_slice(&std::fs::read(samples.join("new.expected.json")).unwrap()).unwrap();
     assert_eq!(written, json!({ "error": "invalid-payload", "reason": "alerts: must be a list" }));
 
+    // The source's file holds for a payload as it does for the samples.
+    let payload = samples.join("mine.json");
+    let payload = ["--payload", &payload.to_string_lossy()];
+    test(&payload).well();
+    let source = site.folder().join("mine/source.yaml");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(&source, format!("{text}colour: red\n")).unwrap();
+    says(&test(&payload), &["source.yaml", "colour"]);
+    std::fs::write(&source, text).unwrap();
+
     std::fs::remove_dir_all(&samples).unwrap();
     says(&test(&[]), &["mine/samples", "NAME.json", "--update"]);
+}
+
+/// Mocked answers are a promise of what the plugin asks: what it asks otherwise is told by field, and what it doesn't ask at all, too.
+#[test]
+fn mocks_hold_a_plugin_to_what_it_asks() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--kind", "poll"]).well();
+    let samples = site.folder().join("mine/samples");
+    let read = std::fs::read_to_string(samples.join("goes-on.mock.yaml")).unwrap();
+    let swapped = |from: &str, to: &str| {
+        assert!(read.contains(from), "{from} isn't in\n{read}");
+        read.replace(from, to)
+    };
+    let expected = std::fs::read(samples.join("goes-on.expected.json")).unwrap();
+    for (name, mock) in [
+        ("as-it-is", read.clone()),
+        ("placeholder", swapped("Bearer s3cret", "Bearer ${ALERTS_API_TOKEN}")),
+        ("unused", format!("{read}  - {{ method: PUT, url: https://api.example.com/ack }}\n")),
+        ("header", swapped("Bearer s3cret", "Token s3cret")),
+        ("body", swapped("    headers:", "    request_body: { open: true }\n    headers:")),
+        ("no-body", swapped("    headers:", "    request_body: ''\n    headers:")),
+        ("method", swapped("    headers:", "    method: POST\n    headers:")),
+        ("url", swapped("?after=", "?since=")),
+        ("attributes", format!("attributes: {{ x-a: b }}\n{read}")),
+        ("misspelt", swapped("headers:", "header:")),
+    ] {
+        std::fs::write(samples.join(format!("{name}.mock.yaml")), mock).unwrap();
+        std::fs::write(samples.join(format!("{name}.expected.json")), &expected).unwrap();
+    }
+    std::fs::write(samples.join("short.mock.yml"), &read).unwrap();
+    std::fs::write(samples.join("both.mock.yaml"), &read).unwrap();
+    std::fs::write(samples.join("both.incident.yaml"), "alert: { title: a }\n").unwrap();
+    std::fs::write(samples.join("both.expected.json"), "{}").unwrap();
+    let tested = site.run_within(&["plugin", "test", "mine", "--json"], BUILD);
+    assert_eq!(tested.code, Some(1), "{}", tested.said());
+    let tested = tested.json();
+    let difference = |name: &str| {
+        let named = tested["samples"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|sample| sample["sample"].as_str().unwrap().split('.').next() == Some(name));
+        named.unwrap()["difference"].as_str().map(str::to_owned)
+    };
+    for well in ["mine", "goes-on", "as-it-is", "placeholder", "no-body"] {
+        assert_eq!(difference(well), None, "{well}");
+    }
+    for (name, told) in [
+        (
+            "unused",
+            "unused.mock.yaml: http[1]: nobody asked for PUT https://api.example.com/ack; take it out, or mend what was to ask",
+        ),
+        (
+            "header",
+            r#"header.mock.yaml: http[0].headers.authorization: got "Bearer ${ALERTS_API_TOKEN}", expected "Token s3cret""#,
+        ),
+        ("body", r#"body.mock.yaml: http[0].request_body: got "", expected {"open":true}"#),
+        ("method", r#"method.mock.yaml: http[0].method: got "GET", expected "POST""#),
+        ("url", r#"url.mock.yaml: http[0].url: got "https://api.example.com/alerts?after=2026"#),
+        ("attributes", "attributes.mock.yaml: content_type and attributes are a payload's"),
+        ("misspelt", "misspelt.mock.yaml:6: http[0].header: unknown field"),
+        ("short", "short.mock.yml would be a payload; a mock's name ends in .mock.yaml"),
+        ("both", "both.mock.yaml says nothing to both.incident.yaml"),
+    ] {
+        let difference = difference(name).unwrap_or_default();
+        assert!(difference.contains(told), "{told} isn't in\n{difference}");
+    }
+    std::fs::remove_file(samples.join("short.mock.yml")).unwrap();
+    // What is wrong about requests isn't written down as what is expected.
+    let updated = site.run_within(&["plugin", "test", "mine", "--update"], BUILD);
+    assert!(updated.said().contains("http[1]: nobody asked for PUT"), "{}", updated.said());
+    assert_eq!(updated.code, Some(1), "{}", updated.said());
+}
+
+/// The clock stands where the mock says, and a secret is what it says.
+#[test]
+fn the_clock_and_secrets_are_mocked() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let project = site.folder().join("mine");
+    let code = "#include <time.h>\n#include \"watchkeeper.h\"\n\
+        static wk_text key;\n\
+        wk_error *plugin_configure(const wk_json *config, wk_feed *feed)\n\
+        {\n    feed->webhook_path = WK(\"/x\");\n    return wk_config_text(config, WK(\"key\"), &key);\n}\n\
+        wk_error *plugin_parse(const wk_payload *payload, wk_alerts *alerts)\n\
+        {\n    (void)payload, (void)alerts;\n    \
+        return wk_failed(wk_join(wk_number((int64_t)time(NULL)), WK(\" \"), key));\n}\n";
+    std::fs::write(project.join("src/plugin.c"), code).unwrap();
+    let source = "name: mine\ntype: mine\nreveal_secrets: true\nkey: ${SIGNING_KEY}\n";
+    std::fs::write(project.join("source.yaml"), source).unwrap();
+    let samples = project.join("samples");
+    std::fs::remove_dir_all(&samples).unwrap();
+    std::fs::create_dir(&samples).unwrap();
+    for (name, now, key) in
+        [("one", "2026-11-25T10:00:00Z", "s3cret"), ("two", "2027-01-01T00:00:00Z", "other")]
+    {
+        let mock = format!("now: {now}\nsecrets: {{ SIGNING_KEY: {key} }}\n");
+        std::fs::write(samples.join(format!("{name}.json")), "{}").unwrap();
+        std::fs::write(samples.join(format!("{name}.mock.yaml")), mock).unwrap();
+    }
+    let tested = site.run_within(&["plugin", "test", "mine", "--update"], BUILD).well();
+    let became = |name: &str| {
+        let expected = std::fs::read(samples.join(format!("{name}.expected.json"))).unwrap();
+        serde_json::from_slice::<Value>(&expected).unwrap()
+    };
+    assert_eq!(
+        became("one"),
+        json!({ "error": "failed", "reason": "1795600800 s3cret" }),
+        "{}",
+        tested.said()
+    );
+    assert_eq!(
+        became("two"),
+        json!({ "error": "failed", "reason": "1798761600 other" }),
+        "{}",
+        tested.said()
+    );
 }
 
 /// A project is saved, and what it makes serves; in a host of `plugin dev`'s own, since none runs.
@@ -632,6 +910,106 @@ fn what_is_saved_serves() {
         dev.log().contains("not built:").then_some(())
     });
     assert_eq!(post(&alert("b")), Some(200));
+}
+
+/// Standing in the project's folder, with nothing but it: the host's folders come to be in there, and what it writes is no save.
+#[test]
+fn an_author_stands_in_the_projects_folder() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    let project = site.folder().join("with spaces, and ünïcode");
+    let folder = project.to_string_lossy();
+    let made = site.run(&["plugin", "new", "mine", "--lang", "c", "--dir", &folder]).well();
+    assert!(made.stdout.contains(&format!("watchkeeper plugin test '{folder}' ")), "{}", made.said());
+    let dev = site.start_background_in(&project, &["plugin", "dev", "--listen", &site.address.to_string()]);
+    let serves = |times: usize| {
+        wait("it serves", BUILD, || (dev.log().matches("mine serves").count() == times).then_some(()));
+    };
+    serves(1);
+    let told = "no source uses it yet: copy ./source.yaml to config/alert-sources/mine.yaml";
+    assert!(dev.log().contains(told), "{}", dev.log());
+    std::fs::copy(project.join("source.yaml"), project.join("config/alert-sources/mine.yaml")).unwrap();
+    let post = |body: &'static str| {
+        let answer = client().post(format!("http://{}/alerts/mine", site.address)).body(body).send().ok()?;
+        Some((answer.status().as_u16(), answer.text().ok()?))
+    };
+    wait("its source listens", PATIENCE, || {
+        (post(r#"{"alerts": [{"id": "a", "title": "b"}]}"#)?.0 == 200).then_some(())
+    });
+    // As editors save: written beside, and renamed.
+    let code = project.join("src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(project.join("src/wire.c~"), text.replace("must be a text", "shall be a text")).unwrap();
+    std::fs::rename(project.join("src/wire.c~"), &code).unwrap();
+    serves(2);
+    let answer = post(r#"{"alerts": [{"id": 7}]}"#).unwrap();
+    assert!(answer.1.contains("shall be a text"), "{answer:?}");
+    assert_eq!(dev.log().matches("built plugins/mine.wasm").count(), 2, "{}", dev.log());
+    let log = dev.log();
+    assert_eq!(dev.interrupt(), Some(0), "{log}");
+}
+
+/// Two of them at once: one has the host, and when that goes with it, the other starts one at its next save.
+#[test]
+fn the_host_goes_and_another_is_started() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let project = site.folder().join("mine");
+    let arguments = ["plugin", "dev", "--listen", &site.address.to_string()];
+    let started = |dev: &str, log: &dyn Fn() -> String, times: usize| {
+        wait(&format!("{dev}: it serves"), BUILD, || {
+            (log().matches("mine serves").count() == times).then_some(())
+        });
+    };
+    let one = site.start_background_in(&project, &arguments);
+    started("one", &|| one.log(), 1);
+    let other = site.start_background_in(&project, &arguments);
+    started("other", &|| other.log(), 2);
+    assert_eq!(other.log().matches("watchkeeper 0.1.0 serves at").count(), 1, "{}", other.log());
+    assert_eq!(one.interrupt(), Some(0));
+    let code = project.join("src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
+    started("other, with a host of its own", &|| other.log(), 3);
+    assert_eq!(other.log().matches("watchkeeper 0.1.0 serves at").count(), 2, "{}", other.log());
+    assert_eq!(other.interrupt(), Some(0));
+}
+
+/// A host that can't start is no host to wait for; and a plugin whose name is another now is that one.
+#[test]
+fn a_host_that_cannot_start_ends_it() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    site.run(&["plugin", "new", "mine", "--lang", "c"]).well();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let began = std::time::Instant::now();
+    let ended = site.run_within(&["plugin", "dev", "mine", "--listen", &address], BUILD);
+    assert_eq!(ended.code, Some(1), "{}", ended.said());
+    assert!(ended.stdout.contains("the host ended") && ended.stdout.contains("--data"), "{}", ended.said());
+    assert!(!ended.stdout.contains("has not looked"), "after {:?}: {}", began.elapsed(), ended.said());
+
+    let project = site.folder().join("mine");
+    let dev = site.start_background_in(&project, &["plugin", "dev", "--listen", &site.address.to_string()]);
+    wait("it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
+    let yaml = std::fs::read_to_string(project.join("plugin.yaml")).unwrap();
+    std::fs::write(
+        project.join("config/alert-sources/yours.yaml"),
+        "name: yours\ntype: yours\ncolour: red\n",
+    )
+    .unwrap();
+    std::fs::write(project.join("plugin.yaml"), yaml.replace("name: mine", "name: yours")).unwrap();
+    wait("the other name serves", BUILD, || dev.log().contains("yours serves").then_some(()));
+    let told = "config/alert-sources/yours.yaml is not in service";
+    wait("its source doesn't", PATIENCE, || dev.log().contains(told).then_some(()));
+    assert_eq!(dev.interrupt(), Some(0));
 }
 
 /// Of the component's outermost sections; each is an id, a length and its contents.

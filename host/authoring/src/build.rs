@@ -14,6 +14,8 @@ pub struct Built {
     /// In bytes.
     pub size: u64,
     pub took: Duration,
+    /// Of the language's tools, as they say them; empty where there are none.
+    pub warnings: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum BuildError {
     Failed { program: String, status: String, said: String },
     #[error("{doing}: {error}")]
     Io { doing: String, error: io::Error },
+    /// Written there, it would be a file that no host looks at.
+    #[error("--out {}: is no folder that is there, and ends in no `.wasm`; with a `/` behind it, the folder is made", .0.display())]
+    Out(PathBuf),
     /// The tools are content, and what they made is still no plugin.
     #[error("{0}")]
     Component(String),
@@ -49,30 +54,42 @@ impl BuildError {
 pub fn build(dir: &Path, out: Option<&Path>) -> Result<Built, BuildError> {
     let began = Instant::now();
     let project = Project::read(dir)?;
-    let file = target(&project, out);
+    let file = target(&project, out)?;
     let scratch = project.scratch();
     std::fs::create_dir_all(&scratch)
         .map_err(BuildError::io(format!("{}: can't be made", scratch.display())))?;
+    let _turn = turn(&scratch)?;
     let made = scratch.join(format!("{}.wasm", project.name));
-    match project.lang {
+    let warnings = match project.lang {
         Lang::Rust => rust::build(&project, &made)?,
         Lang::Python => python::build(&project, &made)?,
         Lang::Js | Lang::Ts => js::build(&project, &made)?,
         Lang::Go => go::build(&project, &made)?,
         Lang::C => c::build(&project, &made)?,
-    }
+    };
     let bytes = std::fs::read(&made).map_err(BuildError::io(format!("{}: can't be read", made.display())))?;
     let bytes = component::with_asks(bytes, project.asks.as_ref());
     put(&bytes, &file)?;
-    Ok(Built { file, size: bytes.len() as u64, took: began.elapsed() })
+    Ok(Built { file, size: bytes.len() as u64, took: began.elapsed(), warnings })
 }
 
-fn target(project: &Project, out: Option<&Path>) -> PathBuf {
+/// Builds of one project wait for each other, such as one by hand for that of `plugin dev`: what they make on the way lies in the
+/// same place. Held until it is let go of.
+fn turn(scratch: &Path) -> Result<std::fs::File, BuildError> {
+    let path = scratch.join("lock");
+    let failed = |error| BuildError::io(format!("{}: can't be locked", path.display()))(error);
+    let file = std::fs::File::create(&path).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+fn target(project: &Project, out: Option<&Path>) -> Result<PathBuf, BuildError> {
     let name = format!("{}.wasm", project.name);
     match out {
-        None => project.dir.join(name),
-        Some(out) if out.is_dir() || out.to_string_lossy().ends_with('/') => out.join(name),
-        Some(out) => out.to_owned(),
+        None => Ok(project.dir.join(name)),
+        Some(out) if out.is_dir() || out.to_string_lossy().ends_with('/') => Ok(out.join(name)),
+        Some(out) if out.extension().is_some_and(|extension| extension == "wasm") => Ok(out.to_owned()),
+        Some(out) => Err(BuildError::Out(out.to_owned())),
     }
 }
 

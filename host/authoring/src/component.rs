@@ -13,6 +13,7 @@ use wit_component::ComponentEncoder;
 use wit_parser::{Resolve, WorldId};
 
 use crate::build::BuildError;
+use crate::places::{self, Places};
 use crate::project::Project;
 
 /// The world that [`write_world`] adds to the contract: what the project exports, and the log.
@@ -68,14 +69,36 @@ fn empty(folder: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// A component of a core module that carries its component's type. Where the module uses WASI's first version, an adapter
-/// leads that to the second.
+/// A component of the core module in this file, which carries its component's type. Where the module uses WASI's first version,
+/// an adapter leads that to the second.
 pub(crate) fn from_module(module: &Path, out: &Path) -> Result<(), BuildError> {
-    let bytes =
-        std::fs::read(module).map_err(BuildError::io(format!("{}: can't be read", module.display())))?;
-    let component = encode(&bytes)
-        .map_err(|error| BuildError::Component(format!("{}: is no plugin: {error:#}", module.display())))?;
-    std::fs::write(out, component).map_err(BuildError::io(format!("{}: can't be written", out.display())))
+    write(out, &of_module(module, &read(module)?)?)
+}
+
+/// The same, of a module that `file` is named for; where its code comes from is in a section of its own, in place of the module's
+/// debug information and names.
+pub(crate) fn from_debug_module(project: &Project, file: &Path, out: &Path) -> Result<(), BuildError> {
+    let module = read(file)?;
+    let wrong = |error| BuildError::Component(format!("{}: can't be read: {error}", file.display()));
+    let places = Places::read(&module, project).map_err(wrong)?;
+    let mut component = of_module(file, &places::stripped(&module).map_err(wrong)?)?;
+    if let Some(section) = places.section(&component) {
+        append(&mut component, places::SECTION, &section);
+    }
+    write(out, &component)
+}
+
+fn of_module(file: &Path, module: &[u8]) -> Result<Vec<u8>, BuildError> {
+    encode(module)
+        .map_err(|error| BuildError::Component(format!("{}: is no plugin: {error:#}", file.display())))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(file).map_err(BuildError::io(format!("{}: can't be read", file.display())))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    std::fs::write(file, bytes).map_err(BuildError::io(format!("{}: can't be written", file.display())))
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
@@ -90,10 +113,14 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + S
 /// The component with what it asks for at its end.
 pub(crate) fn with_asks(mut component: Vec<u8>, asks: Option<&Value>) -> Vec<u8> {
     if let Some(asks) = asks {
-        let data = asks.to_string();
-        let section = CustomSection { name: Cow::Borrowed(ASKS), data: Cow::Borrowed(data.as_bytes()) };
-        component.push(ComponentSection::id(&section));
-        section.encode(&mut component);
+        append(&mut component, ASKS, &asks.to_string());
     }
     component
+}
+
+/// One more custom section, behind the others.
+fn append(component: &mut Vec<u8>, name: &str, data: &str) {
+    let section = CustomSection { name: Cow::Borrowed(name), data: Cow::Borrowed(data.as_bytes()) };
+    component.push(ComponentSection::id(&section));
+    section.encode(component);
 }

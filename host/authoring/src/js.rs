@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Map, Value};
 
@@ -32,31 +33,40 @@ const STAND_IN: &str = "late";
 /// What is put back.
 const STANDS_FOR: [&str; 3] = ["http/", "io/", "clocks/"];
 
-/// Makes the project's component at `out`.
-pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+/// Makes the project's component at `out`, and answers the warnings.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError> {
     let esbuild = ESBUILD.in_node_modules(&project.dir)?;
     let mut componentize = COMPONENTIZE.in_node_modules(&project.dir)?;
     let wit = write_world(project)?;
     let world = wasi_http::add_world(project, &wit, STAND_IN)?;
-    let module = bundle(project, esbuild)?;
+    let Bundle { module, lines, warnings } = bundle(project, esbuild)?;
     componentize
         .arg("--wit")
         .arg(&wit)
         .arg("--js")
         .arg(&module)
         .args(["--world", world, "--sync", "--output"]);
-    tools::run(componentize.arg(out).current_dir(project.scratch()))?;
+    tools::run(componentize.arg(out).current_dir(project.scratch()))
+        .map_err(|error| of_the_plugin(error, &lines))?;
     if !wasi_http::is_wanted(project) {
-        return Ok(());
+        return Ok(warnings);
     }
     let component =
         std::fs::read(out).map_err(BuildError::io(format!("{}: can't be read", out.display())))?;
     std::fs::write(out, with_wasi(component))
-        .map_err(BuildError::io(format!("{}: can't be written", out.display())))
+        .map_err(BuildError::io(format!("{}: can't be written", out.display())))?;
+    Ok(warnings)
 }
 
 /// One module, without imports but the host's.
-fn bundle(project: &Project, mut esbuild: std::process::Command) -> Result<std::path::PathBuf, BuildError> {
+struct Bundle {
+    module: PathBuf,
+    /// By a line of the module, which one of the project's it is.
+    lines: Map<String, Value>,
+    warnings: String,
+}
+
+fn bundle(project: &Project, mut esbuild: Command) -> Result<Bundle, BuildError> {
     let sdk = &project.sdk;
     let plugin = project.dir.join(if project.lang == Lang::Ts { "plugin.ts" } else { "plugin.js" });
     if !plugin.is_file() {
@@ -83,10 +93,34 @@ fn bundle(project: &Project, mut esbuild: std::process::Command) -> Result<std::
         .arg(format!("--alias:watchkeeper-sdk={}", sdk.join("index.js").display()))
         .arg(format!("--outfile={}", module.display()))
         .current_dir(&project.dir);
-    tools::run(&mut esbuild).map_err(without_node)?;
-    with_lines(project, &module)
+    let said = tools::run(&mut esbuild).map_err(without_node)?;
+    let lines = with_lines(project, &module)
         .map_err(BuildError::io(format!("{}: can't be completed", module.display())))?;
-    Ok(module)
+    Ok(Bundle { module, lines, warnings: said.warnings })
+}
+
+/// componentize-qjs runs the module's top level, and tells what it throws among words of its own, by lines of the bundle.
+fn of_the_plugin(error: BuildError, lines: &Map<String, Value>) -> BuildError {
+    match error {
+        BuildError::Failed { program, status, said } => {
+            BuildError::Failed { program, status, said: mendable(&said, lines) }
+        }
+        other => other,
+    }
+}
+
+fn mendable(said: &str, lines: &Map<String, Value>) -> String {
+    const EVALUATION: &str = "JavaScript module evaluation: ";
+    let Some((_, thrown)) = said.split_once(EVALUATION) else { return said.to_owned() };
+    let thrown = thrown.split("\n\n").next().unwrap_or_default();
+    let told = thrown.lines().filter_map(|line| match line.split_once("(/module.js:") {
+        None => Some(line.to_owned()),
+        Some((who, place)) => {
+            let place = lines.get(place.split([':', ')']).next()?)?.as_str()?;
+            Some(format!("{who}({place})"))
+        }
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// esbuild advises to bundle for Node, which isn't there when the plugin runs.
@@ -101,12 +135,13 @@ fn without_node(error: BuildError) -> BuildError {
 }
 
 /// Tells the module which line of the project each of its own is of, so that the SDK can say where an error was thrown.
-fn with_lines(project: &Project, module: &Path) -> io::Result<()> {
+fn with_lines(project: &Project, module: &Path) -> io::Result<Map<String, Value>> {
     let map = std::fs::read(module.with_extension("js.map"))?;
-    let lines = Value::from(lines(project, &serde_json::from_slice(&map)?));
+    let lines = lines(project, &serde_json::from_slice(&map)?);
     let mut file = std::fs::OpenOptions::new().append(true).open(module)?;
     // Behind all else, where it moves no line.
-    writeln!(file, "globalThis.watchkeeperLines = {lines};")
+    writeln!(file, "globalThis.watchkeeperLines = {};", Value::from(lines.clone()))?;
+    Ok(lines)
 }
 
 /// `plugin.js:7` by the line of the bundle, of the project's own files.
@@ -219,6 +254,15 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_author_can_mend_is_left() {
+        let said = "Error: : Failed to evaluate user JavaScript module: Failed to finish JavaScript module evaluation: Error: no\n    \
+                    at component (/module.js:501:93)\n    at <anonymous> (/module.js:488:11)\n\ncomponentize-qjs\n  WIT:    /x/wit\n";
+        let lines = Map::from_iter([("488".to_owned(), Value::from("plugin.js:48"))]);
+        assert_eq!(mendable(said, &lines), "Error: no\n    at <anonymous> (plugin.js:48)");
+        assert_eq!(mendable("no such option", &lines), "no such option");
+    }
 
     #[test]
     fn lines_of_the_bundle_are_those_of_the_projects_files() {

@@ -11,6 +11,7 @@ mod go;
 mod js;
 mod new;
 mod paused;
+mod places;
 mod project;
 mod python;
 mod rust;

@@ -33,8 +33,8 @@ pub struct Created {
 pub enum CreateError {
     #[error("NAME: {0}")]
     Name(String),
-    #[error("{}: is there already, and isn't empty; name another folder with --dir", .0.display())]
-    Taken(PathBuf),
+    #[error("{}: is there already, and {}; name another folder with --dir", path.display(), if path.is_dir() { "isn't empty" } else { "is a file" })]
+    Taken { path: PathBuf },
     #[error("--kind {}: there is no template in {}; there is one in {}", kind.as_str(), lang.as_str(), there_is.join(", "))]
     NoTemplate { kind: Kind, lang: Lang, there_is: Vec<&'static str> },
     #[error("{}: can't be written: {error}", path.display())]
@@ -47,7 +47,7 @@ pub enum CreateError {
 /// Where the name is none, the language has no template of the kind, or the folder is taken or can't be written.
 pub fn create(request: &Request) -> Result<Created, CreateError> {
     check_name(&request.name).map_err(CreateError::Name)?;
-    if ["true", "false", "null"].contains(&&*request.name) {
+    if ["true", "false", "null"].contains(&&*request.name.to_ascii_lowercase()) {
         let reason = format!("{:?} is no text in YAML; choose another", request.name);
         return Err(CreateError::Name(reason));
     }
@@ -59,7 +59,7 @@ pub fn create(request: &Request) -> Result<Created, CreateError> {
     }
     let dir = &request.dir;
     if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
-        return Err(CreateError::Taken(dir.clone()));
+        return Err(CreateError::Taken { path: dir.clone() });
     }
     let mut files = Vec::new();
     for (path, bytes) in contents(request) {

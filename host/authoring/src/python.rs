@@ -18,8 +18,8 @@ const COMPONENTIZE: Tool = Tool {
 /// The module that the component is: the plugin registers itself, and the SDK makes the exports.
 const ENTRY: &str = "watchkeeper_entry";
 
-/// Makes the project's component at `out`.
-pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+/// Makes the project's component at `out`, and answers the warnings.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError> {
     let componentize = COMPONENTIZE.on_path_or_python("componentize_py")?;
     let plugin = project.dir.join("plugin.py");
     if !plugin.is_file() {
@@ -33,8 +33,8 @@ pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
     let entry = project.scratch().join(format!("{ENTRY}.py"));
     std::fs::write(&entry, entry_module(project))
         .map_err(BuildError::io(format!("{}: can't be written", entry.display())))?;
-    tools::run(&mut command(componentize, project, &wit, world, out)).map_err(of_the_plugin)?;
-    Ok(())
+    let said = tools::run(&mut command(componentize, project, &wit, world, out)).map_err(of_the_plugin)?;
+    Ok(said.warnings)
 }
 
 fn command(mut componentize: Command, project: &Project, wit: &Path, world: &str, out: &Path) -> Command {

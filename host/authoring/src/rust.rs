@@ -20,29 +20,31 @@ const TARGET: &str = "wasm32-wasip2";
 /// Where the SDK's versions are written down.
 const WORKSPACE: &str = include_str!("../../../Cargo.toml");
 
-/// Makes the project's component at `out`.
-pub(crate) fn build(project: &Project, out: &Path) -> Result<(), BuildError> {
+/// Makes the project's component at `out`, and answers the warnings.
+pub(crate) fn build(project: &Project, out: &Path) -> Result<String, BuildError> {
     let mut cargo = CARGO.on_path()?;
     cargo
         .args([
             "build",
             "--lib",
             "--release",
+            // Warnings come all the same.
+            "--quiet",
             "--target",
             TARGET,
             "--message-format",
             "json-render-diagnostics",
         ])
         .current_dir(&project.dir);
-    let messages = tools::run(&mut cargo).map_err(without_target)?;
-    let built = component(&project.dir, &messages).ok_or_else(|| {
+    let said = tools::run(&mut cargo).map_err(without_target)?;
+    let built = component(&project.dir, &said.output).ok_or_else(|| {
         BuildError::Component(format!(
             "{}: cargo built no component; Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`",
             project.dir.display()
         ))
     })?;
     std::fs::copy(&built, out).map_err(BuildError::io(format!("{}: can't be copied", built.display())))?;
-    Ok(())
+    Ok(said.warnings)
 }
 
 /// cargo speaks of a missing `core`; what is missing is a target of rustup.

@@ -66,15 +66,23 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// Runs to the end and hands out the standard output; where the program fails, what it said is the error.
-pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>, BuildError> {
+/// What a program said that ended well.
+pub(crate) struct Said {
+    pub(crate) output: Vec<u8>,
+    /// On its standard error: warnings, where it says nothing else there.
+    pub(crate) warnings: String,
+}
+
+/// Runs to the end; where the program fails, what it said is the error.
+pub(crate) fn run(command: &mut Command) -> Result<Said, BuildError> {
     let name = name_of(command);
     let output = command
         .stdin(Stdio::null())
         .output()
         .map_err(|error| BuildError::Io { doing: format!("{name}: can't be started"), error })?;
     if output.status.success() {
-        return Ok(output.stdout);
+        let warnings = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        return Ok(Said { output: output.stdout, warnings });
     }
     let said = [output.stderr, output.stdout].concat();
     Err(BuildError::Failed {

@@ -105,7 +105,11 @@ pub fn obey(plugins: &Path, registry: &Registry, rotate: impl Fn() -> Result<Str
             continue;
         }
         let result = order.map_err(|error| format!("no order: {error}")).and_then(|order| {
-            tracing::info!(?order, "an order from the command line");
+            match order {
+                // It is asked for again and again, and changes nothing.
+                Order::Status => tracing::debug!("the command line asks for the plugins' status"),
+                _ => tracing::info!(?order, "an order from the command line"),
+            }
             order.carry_out(registry, &rotate)
         });
         if let Err(error) = answer(&path.with_extension("answer"), result) {

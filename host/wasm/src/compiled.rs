@@ -35,6 +35,9 @@ const MAX_REASON: u64 = 1024;
 /// How exactly it is known when code was used last: to a day, so that a start hardly ever writes.
 const EXACT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How code is made of a component besides; what was made otherwise isn't used.
+const MADE: &str = "without names";
+
 pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -137,6 +140,7 @@ pub(crate) fn refuse(engine: &Engine, cache: &Path, component: &str, why: &str) 
 pub(crate) fn file(engine: &Engine, cache: &Path, component: &str) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    MADE.hash(&mut hasher);
     cache.join(format!("{component}-{:016x}.cwasm", hasher.finish()))
 }
 

@@ -1,18 +1,20 @@
 //! The engine that all plugins share, its clock, and the folder of compiled code.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails};
 
 use crate::bindings::v0_1;
 use crate::calls::Calls;
 use crate::compiled;
 use crate::guest::{self, Guest};
 use crate::memory::{Memory, MemoryBounds};
+use crate::places;
 use crate::trust::Trust;
 
 /// How often running guests are asked whether their time is over.
@@ -70,8 +72,9 @@ pub(crate) fn engine(live: bool) -> Result<Engine, String> {
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(STACK)
-        // What a trap is, is said; where, would be by names of the guest's own, each as long as it likes.
-        .wasm_backtrace_max_frames(None)
+        // Where a trap was is said by what `places` knows. Debug information of a guest's own would be read here, in this process.
+        .wasm_backtrace_max_frames(NonZeroUsize::new(places::FRAMES))
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // What no toolchain of a plugin makes is nothing that the compiler has to get right.
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)

@@ -30,6 +30,7 @@ mod loader;
 mod memory;
 mod orders;
 mod outgoing;
+mod places;
 mod pool;
 mod reader;
 mod record;

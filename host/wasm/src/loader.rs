@@ -23,6 +23,7 @@ use crate::guest::{Guest, LogRate, Surroundings};
 use crate::limits::{Limits, bound_live};
 use crate::live::{drive, is_exported_by};
 use crate::memory::Room;
+use crate::places::{Places, nameless, words};
 use crate::record::Steps;
 use crate::shapes;
 use crate::trust::{Trust, Vouched};
@@ -195,6 +196,7 @@ pub struct Plugin {
     pub(crate) log: Arc<LogRate>,
     /// For its instances.
     pub(crate) room: Room,
+    pub(crate) places: Places,
 }
 
 /// How many calls one plugin has under way at once, over all its sources: each holds a thread, of which all share five hundred.
@@ -306,6 +308,7 @@ impl Plugin {
             calls: runtime.calls.clone(),
             log: Arc::default(),
             room: Room::new(runtime.memory.clone(), weight),
+            places: Places::of(&candidate.bytes),
         };
         plugin.try_out(&component)?;
         steps.took("instantiate");
@@ -335,7 +338,7 @@ impl Plugin {
         let tried = waiting(|| self.instantiate(&mut store));
         tried.map(drop).map_err(|error| {
             let late = error.is::<WaitedTooLong>();
-            let text = format!("{error:#}");
+            let text = words(&error);
             let limiter = &store.data().limiter;
             if let Some((full, _)) = &limiter.full {
                 return format!("can't be instantiated: {full}");
@@ -347,7 +350,9 @@ impl Plugin {
                     format!("can't be instantiated within {millis} ms (limits.call_ms)")
                 }
                 (None, None) if late => format!("waits for too long while it is instantiated: {text}"),
-                (None, Some(trap)) => format!("traps while it is instantiated: {trap}"),
+                (None, Some(trap)) => {
+                    format!("traps while it is instantiated: {trap}{}", self.places.of_error(&error))
+                }
                 (None, None) if text.contains("resource limit exceeded") => {
                     format!("can't be instantiated: {text}; link its modules to one")
                 }
@@ -423,10 +428,11 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
             return Err(why);
         }
     }
+    let bytes = nameless(bytes);
     let code = match &runtime.compiler {
-        Some(program) => compiler::compile(program, live, bytes),
+        Some(program) => compiler::compile(program, live, &bytes),
         None => {
-            linked.engine.precompile_component(bytes).map_err(|error| Failed::Refused(format!("{error:#}")))
+            linked.engine.precompile_component(&bytes).map_err(|error| Failed::Refused(format!("{error:#}")))
         }
     };
     let code = code.map_err(|failed| match failed {
@@ -602,8 +608,9 @@ fn link(
 fn mismatch(component: &Component, error: &wasmtime::Error) -> String {
     let difference = shapes::difference(component).map(|what| format!("{what}: ")).unwrap_or_default();
     format!(
-        "doesn't match {}@0.1: {difference}{error:#}; build it again with the SDK or the WIT of this version",
-        v0_1::PACKAGE
+        "doesn't match {}@0.1: {difference}{}; build it again with the SDK or the WIT of this version",
+        v0_1::PACKAGE,
+        words(error)
     )
 }
 

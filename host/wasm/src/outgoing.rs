@@ -7,6 +7,7 @@
 //! server send it back, in the response that the guest reads.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,6 +82,11 @@ impl Secrets {
         Self(values.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
+    /// `text` with its placeholders replaced.
+    pub fn put_into(&self, text: &str) -> String {
+        self.reveal(text, &mut Vec::new()).unwrap_or_else(|| text.to_owned())
+    }
+
     /// `text` with its placeholders replaced; which ones were, is added to `used`.
     fn reveal<'a>(&'a self, text: &str, used: &mut Vec<(&'a str, &'a str)>) -> Option<String> {
         let mut revealed = None;
@@ -96,8 +102,8 @@ impl Secrets {
 }
 
 /// Names alone: values are never printed.
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
@@ -110,7 +116,7 @@ pub(crate) struct Outgoing {
     pub(crate) asked: Vec<HostRule>,
     pub(crate) granted: Vec<HostRule>,
     pub(crate) secrets: Secrets,
-    pub(crate) mock: Option<HttpMock>,
+    pub(crate) mock: Option<Arc<dyn HttpMock>>,
     /// Connections of one source are never another's: what it may reach differs.
     client: OnceLock<Client>,
     /// What no answer may have in it, once there was one.
@@ -155,7 +161,7 @@ impl Outgoing {
         asked: Vec<HostRule>,
         granted: Vec<HostRule>,
         secrets: Secrets,
-        mock: Option<HttpMock>,
+        mock: Option<Arc<dyn HttpMock>>,
     ) -> Self {
         let (client, hidden, names) = (OnceLock::new(), OnceLock::new(), Names::default());
         Self { source, asked, granted, secrets, mock, client, hidden, names }
@@ -494,12 +500,13 @@ async fn exchange(
     for name in OURS {
         head.headers.remove(name);
     }
+    let made = outgoing.mock.as_ref().map(|mock| (mock, head.clone()));
     let mut used = Vec::new();
     put_in(&outgoing.secrets, &mut head.headers, &mut used)?;
     let used: Vec<(String, String)> =
         used.into_iter().map(|(placeholder, value)| (placeholder.to_owned(), value.to_owned())).collect();
-    let mut response = match &outgoing.mock {
-        Some(mock) => mock.answer(&head, &body)?,
+    let mut response = match made {
+        Some((mock, made)) => mocked(&**mock, &Request::from_parts(made, &body[..]), &outgoing.secrets)?,
         None => send(outgoing, head, body, held).await?,
     };
     let (small, outgoing, held) = (response.body().len() <= SMALL, outgoing.clone(), held.clone());
@@ -738,63 +745,22 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Scripted answers instead of the network, for `plugin test`.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-pub struct HttpMock(Vec<MockExchange>);
-
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MockExchange {
-    #[serde(default = "get")]
-    method: String,
-    url: String,
-    /// What the request must have; secrets are in.
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default = "ok")]
-    status: u16,
-    #[serde(default)]
-    response_headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: serde_json::Value,
+/// Answers instead of the network, for `plugin test`.
+pub trait HttpMock: fmt::Debug + Send + Sync {
+    /// Of a request as the plugin made it, which is as it would leave, but that `secrets` aren't put into its headers yet. The error
+    /// says why there is no answer.
+    fn answer(&self, request: &Request<&[u8]>, secrets: &Secrets) -> Result<Response<Vec<u8>>, String>;
 }
 
-fn get() -> String {
-    "GET".into()
-}
-
-fn ok() -> u16 {
-    200
-}
-
-impl HttpMock {
-    fn answer(&self, head: &http::request::Parts, body: &Bytes) -> Result<Response<Bytes>, Failed> {
-        let _ = body;
-        let (method, url) = (head.method.as_str(), head.uri.to_string());
-        let has = |(name, value): (&String, &String)| {
-            head.headers.get(name).is_some_and(|shown| shown.as_bytes() == value.as_bytes())
-        };
-        let found = self.0.iter().find(|one| {
-            one.method.eq_ignore_ascii_case(method) && one.url == url && one.headers.iter().all(has)
-        });
-        let Some(found) = found else {
-            let why = Some(format!("no mocked answer fits {method} {url} with its headers"));
-            return Err(Failed { error: Error::DestinationNotFound, why });
-        };
-        let text = match &found.body {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text.clone(),
-            json => json.to_string(),
-        };
-        let mut response = Response::builder().status(found.status);
-        for (name, value) in &found.response_headers {
-            response = response.header(name, value);
-        }
-        response.body(text.into()).map_err(|error| Failed {
-            error: Error::InternalError(None),
-            why: Some(format!("the mocked answer to {method} {url} is no HTTP: {error}")),
-        })
-    }
+fn mocked(
+    mock: &dyn HttpMock,
+    request: &Request<&[u8]>,
+    secrets: &Secrets,
+) -> Result<Response<Bytes>, Failed> {
+    let answer = mock.answer(request, secrets);
+    answer
+        .map(|answer| answer.map(Bytes::from))
+        .map_err(|why| Failed { error: Error::DestinationNotFound, why: Some(why) })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::limits::{Limits, bound_live};
 use crate::loader::{Interface, Plugin};
 use crate::memory::{Full, Idle, Memory, Room, Share, Waiting};
 use crate::outgoing::Outgoing;
+use crate::places::words;
 use crate::reader::TooManyAlerts;
 use crate::record::Failures;
 use crate::source::SourceSpec;
@@ -582,7 +583,7 @@ impl Inner {
         } else {
             explained(error, &self.limits)
         };
-        (format!("{reason}{printed}"), over_time)
+        (format!("{reason}{}{printed}", self.plugin.places.of_error(error)), over_time)
     }
 
     fn refused(&self, error: PluginError) -> CallError {
@@ -653,7 +654,7 @@ fn explained(error: &wasmtime::Error, limits: &Limits) -> String {
     if let Some(too_many) = error.downcast_ref::<TooManyAlerts>() {
         return too_many.to_string();
     }
-    let text = format!("{error:#}");
+    let text = words(error);
     if text.contains("fuel allocated for hostcalls") {
         return format!("its result broke its limit of {} MiB (limits.result_mib)", limits.result >> 20);
     }

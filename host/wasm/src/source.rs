@@ -1,5 +1,6 @@
 //! What a source's file says that concerns its plugin.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use watchkeeper_domain::plugin::Feed;
@@ -21,8 +22,8 @@ pub struct SourceSpec {
     pub secrets: Secrets,
     /// The plugin sees secrets in plain text; to be shown.
     pub reveals_secrets: bool,
-    /// Scripted answers instead of the network; for `plugin test`.
-    pub mock: Option<HttpMock>,
+    /// Answers instead of the network; for `plugin test`.
+    pub mock: Option<Arc<dyn HttpMock>>,
     /// A clock that stands still, as time since the Unix epoch; for `plugin test`.
     pub now: Option<Duration>,
 }

@@ -9,6 +9,7 @@ mod follow;
 mod gate;
 mod investigate;
 mod list;
+mod pipe;
 mod plugin;
 mod replay;
 mod serve;
@@ -217,10 +218,11 @@ const LEFT_BEHIND: Duration = Duration::from_secs(5);
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     start_log();
-    match dispatch(cli.command) {
-        Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::Badly) => ExitCode::FAILURE,
-        Err(error) => {
+    match pipe::while_read(|| dispatch(cli.command)) {
+        Err(unread) => unread,
+        Ok(Ok(Ended::Well)) => ExitCode::SUCCESS,
+        Ok(Ok(Ended::Badly)) => ExitCode::FAILURE,
+        Ok(Err(error)) => {
             let said = redactor().redact(&format!("{error:#}")).text;
             eprintln!("watchkeeper: {}", visible(&said));
             ExitCode::from(2)

@@ -25,7 +25,7 @@ use crate::secrets::redactor;
 pub use host::{HostConfig, RateLimit, parse_duration};
 pub use plugins::{lock_file, read_pins, write_pins};
 pub use source::{Auth, SourceFile};
-pub use text::{Environment, Problem};
+pub use text::{Environment, Problem, parse_as_written};
 
 /// Where the configuration is looked for, unless the command line names another folder.
 pub const FOLDER: &str = "config";

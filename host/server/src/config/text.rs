@@ -57,6 +57,16 @@ pub(super) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, P
     })
 }
 
+/// The same of a file in which `${NAME}` stands for itself; an empty one has all its defaults.
+pub fn parse_as_written<T: DeserializeOwned + Default>(file: &Path, text: &str) -> Result<T, Problem> {
+    // For what is wrong, and its line: the values of this have other braces in them.
+    parse::<Option<T>>(file, text)?;
+    let mut value: Value = parse(file, text)?;
+    unmask_all(&mut value);
+    let read: Result<Option<T>, _> = serde_yaml::from_value(value);
+    read.map(Option::unwrap_or_default).map_err(|error| Problem::of_file(file, error.to_string()))
+}
+
 /// serde_yaml begins its message with the key, or with as much of it as it knows.
 fn without_path(message: &str, key: &str) -> String {
     let ends = key.match_indices('.').map(|(at, _)| at).chain([key.len()]);
@@ -86,6 +96,15 @@ fn mask(text: &str) -> String {
 
 fn unmask(text: &str) -> String {
     text.replace(OPEN, "{").replace(CLOSE, "}")
+}
+
+fn unmask_all(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = unmask(text),
+        Value::Sequence(items) => items.iter_mut().for_each(unmask_all),
+        Value::Mapping(mapping) => mapping.values_mut().for_each(unmask_all),
+        _ => {}
+    }
 }
 
 /// One value of known shape, under `key`.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use watchkeeper_authoring as authoring;
+use watchkeeper_domain::untrusted::visible;
 use watchkeeper_wasm::Asks;
 
 use super::super::{Ended, Output, print_json};
@@ -26,7 +27,9 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     match build(&options.dir, options.out.as_deref()) {
         Ok(built) if options.output.json => {
             let took = built.took.as_millis() as u64;
-            print_json(&json!({ "ok": true, "file": built.file, "size": built.size, "took_ms": took }))?;
+            print_json(&json!({
+                "ok": true, "file": built.file, "size": built.size, "took_ms": took, "warnings": built.warnings
+            }))?;
             Ok(Ended::Well)
         }
         Ok(built) => {
@@ -42,12 +45,16 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     }
 }
 
-/// Builds a project whose `asks` are some that a host can read.
+/// Builds a project whose `asks` are some that a host can read; says what the tools warn of.
 pub(super) fn build(dir: &Path, out: Option<&Path>) -> Result<authoring::Built> {
     let project = authoring::Project::read(dir)?;
     if let Some(asks) = project.asks {
         let read = serde_json::from_value::<Asks>(asks);
         read.with_context(|| format!("{}: asks", dir.join("plugin.yaml").display()))?;
     }
-    Ok(authoring::build(dir, out)?)
+    let built = authoring::build(dir, out)?;
+    if !built.warnings.is_empty() {
+        eprintln!("{}", visible(&built.warnings));
+    }
+    Ok(built)
 }

@@ -26,7 +26,7 @@ pub(super) enum Command {
     New(new::Options),
     /// Make a component of a project
     Build(build::Options),
-    /// Build a project again whenever it is saved, into a host that runs
+    /// Build a project whenever it is saved, into the host that runs, or else one that it starts
     Dev(dev::Options),
     /// What is in the folder, what serves, and what is refused and why
     List(list::Options),

@@ -1,6 +1,6 @@
 //! `watchkeeper plugin new`: a project to begin with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -63,16 +63,26 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         print_json(&json!({ "dir": created.dir, "files": created.files }))?;
         return Ok(Ended::Well);
     }
-    let dir = created.dir.display();
+    let dir = created.dir.to_string_lossy();
     println!(
         "{dir}: {} files; its README.md says what each is, sdk/GUIDE.md all that a plugin can",
         created.files.len()
     );
     println!("next:");
-    for (command, what) in next(options, &dir.to_string()) {
+    for (command, what) in next(options, &word(&dir)) {
         println!("  {command:<60} # {what}");
     }
     Ok(Ended::Well)
+}
+
+/// As a shell reads it as one word.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    match text.chars().all(plain) && !text.starts_with('-') {
+        true => text.to_owned(),
+        false if text.starts_with('-') => format!("'./{}'", text.replace('\'', r"'\''")),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// From there to live.
@@ -81,11 +91,18 @@ fn next(options: &Options, dir: &str) -> Vec<(String, &'static str)> {
     if matches!(options.lang, Lang::Js | Lang::Ts) {
         next.push((format!("(cd {dir} && npm install)"), "its tools, where they aren't on PATH"));
     }
-    next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
+    // What holds a subscription has no samples.
+    if !matches!(options.kind, Kind::Live) {
+        next.push((format!("watchkeeper plugin test {dir}"), "builds it, and compares its samples"));
+    }
     next.push((format!("watchkeeper plugin build {dir} --out plugins/"), "a host that runs takes it over"));
     match options.kind {
         Kind::Source | Kind::Parser | Kind::Poll | Kind::Live => {
-            let source = format!("cp {dir}/source.yaml config/alert-sources/{}.yaml", options.name);
+            const SOURCES: &str = "config/alert-sources";
+            if !Path::new(SOURCES).is_dir() {
+                next.push((format!("mkdir -p {SOURCES}"), "a host reads it that is started after that"));
+            }
+            let source = format!("cp {dir}/source.yaml {SOURCES}/{}.yaml", options.name);
             next.push((source, "makes it a source; live, then"));
         }
         Kind::Prompt | Kind::Playbook => {}
@@ -115,6 +132,23 @@ impl From<Kind> for authoring::Kind {
             Kind::Prompt => Self::Prompt,
             Kind::Playbook => Self::Playbook,
             Kind::Live => Self::Live,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+
+    #[test]
+    fn a_folder_is_one_word() {
+        for (folder, one) in [
+            ("../plugins/ünï", "../plugins/ünï"),
+            ("my plug in", "'my plug in'"),
+            ("it's; rm", r"'it'\''s; rm'"),
+            ("-rf", "'./-rf'"),
+        ] {
+            assert_eq!(word(folder), one);
         }
     }
 }

@@ -9,23 +9,21 @@ const MOST: usize = 20;
 const WIDE: usize = 240;
 
 /// A line for each place that differs; none where nothing does. `root` is what the whole is called where it is a list.
-pub(super) fn difference(root: &str, got: &Value, expected: &Value) -> Option<String> {
-    let mut lines = Vec::new();
-    compare(
-        if got.is_array() && expected.is_array() { root } else { "" },
-        Some(got),
-        Some(expected),
-        &mut lines,
-    );
-    if lines.is_empty() {
-        return None;
-    }
+pub(super) fn difference(root: &str, got: &Value, expected: &Value) -> Vec<String> {
+    let mut lines = lines(if got.is_array() && expected.is_array() { root } else { "" }, got, expected);
     let more = lines.len().saturating_sub(MOST);
     lines.truncate(MOST);
     if more > 0 {
-        lines.push(format!("  and {more} more"));
+        lines.push(format!("and {more} more"));
     }
-    Some(lines.join("\n"))
+    lines
+}
+
+/// All of them, of what lies at `at`.
+pub(super) fn lines(at: &str, got: &Value, expected: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare(at, Some(got), Some(expected), &mut lines);
+    lines
 }
 
 fn compare(at: &str, got: Option<&Value>, expected: Option<&Value>, lines: &mut Vec<String>) {
@@ -44,7 +42,7 @@ fn compare(at: &str, got: Option<&Value>, expected: Option<&Value>, lines: &mut 
         }
         (got, expected) => {
             let at = if at.is_empty() { String::new() } else { format!("{at}: ") };
-            lines.push(format!("  {at}got {}, expected {}", shown(got), shown(expected)));
+            lines.push(format!("{at}got {}, expected {}", shown(got), shown(expected)));
         }
     }
 }
@@ -80,29 +78,29 @@ mod tests {
         let expected = json!([{ "id": "a", "labels": { "host": "db", "k8s.io/x": "1" } }, { "id": "b" }]);
         let got = json!([{ "id": "a", "labels": { "host": "web", "zone": "eu" } }]);
         assert_eq!(
-            difference("alerts", &got, &expected).unwrap().lines().collect::<Vec<_>>(),
+            difference("alerts", &got, &expected),
             [
-                r#"  alerts[0].labels.host: got "web", expected "db""#,
-                r#"  alerts[0].labels.zone: got "eu", expected nothing"#,
-                r#"  alerts[0].labels["k8s.io/x"]: got nothing, expected "1""#,
-                r#"  alerts[1]: got nothing, expected {"id":"b"}"#,
+                r#"alerts[0].labels.host: got "web", expected "db""#,
+                r#"alerts[0].labels.zone: got "eu", expected nothing"#,
+                r#"alerts[0].labels["k8s.io/x"]: got nothing, expected "1""#,
+                r#"alerts[1]: got nothing, expected {"id":"b"}"#,
             ]
         );
-        assert_eq!(difference("alerts", &expected, &expected), None);
+        assert_eq!(difference("alerts", &expected, &expected), Vec::<String>::new());
     }
 
     #[test]
     fn an_error_for_alerts_and_alerts_for_an_error_are_shown_whole() {
         let error = json!({ "error": "failed", "reason": "x" });
-        let shown = difference("alerts", &error, &json!([])).unwrap();
-        assert_eq!(shown, r#"  got {"error":"failed","reason":"x"}, expected []"#);
+        let shown = difference("alerts", &error, &json!([]));
+        assert_eq!(shown, [r#"got {"error":"failed","reason":"x"}, expected []"#]);
     }
 
     #[test]
     fn much_is_cut_and_counted() {
-        let long = difference("alerts", &json!({ "title": "ä".repeat(500) }), &json!({})).unwrap();
-        assert!(long.contains("… (1002 bytes), expected nothing"), "{long}");
-        let many = difference("alerts", &(0..30).collect(), &json!([])).unwrap();
-        assert!(many.ends_with("\n  and 10 more"), "{many}");
+        let long = difference("alerts", &json!({ "title": "ä".repeat(500) }), &json!({}));
+        assert!(long[0].contains("… (1002 bytes), expected nothing"), "{long:?}");
+        let many = difference("alerts", &(0..30).collect(), &json!([]));
+        assert_eq!((many.len(), many[20].as_str()), (21, "and 10 more"));
     }
 }

@@ -1,6 +1,7 @@
 //! A sample for those who brief and diagnose: an alert, and what the host's tools would print.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,7 @@ use watchkeeper_flow::investigate;
 use watchkeeper_wasm::Registry;
 
 use super::transcript::{Transcript, words};
+use crate::config::parse_as_written;
 
 /// Calls after which a playbook goes round in circles.
 const MOST_CALLS: usize = 100;
@@ -61,8 +63,14 @@ fn critical() -> Severity {
 }
 
 /// The prompt, the calls with what became of each, and the report; or the error, and how far it came.
-pub(super) fn run(registry: &Registry, text: &str) -> Result<Value> {
-    let incident: Incident = serde_yaml::from_str(text).context("is no incident")?;
+pub(super) fn run(registry: &Registry, path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: can't be read", path.display()))?;
+    let incident: Option<Incident> = parse_as_written(path, &text)?;
+    let incident = incident.with_context(|| format!("{}: is empty", path.display()))?;
+    diagnosed_here(registry, incident).with_context(|| path.display().to_string())
+}
+
+fn diagnosed_here(registry: &Registry, incident: Incident) -> Result<Value> {
     let host = Transcript::read(&incident.host)?;
     let briefing = incident.briefing()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;

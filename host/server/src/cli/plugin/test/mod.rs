@@ -3,20 +3,21 @@
 
 mod difference;
 mod incident;
+mod mock;
 mod samples;
 mod transcript;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::Deserialize;
+use watchkeeper_domain::Alert;
 use watchkeeper_domain::plugin::{Payload, Reading};
-use watchkeeper_domain::{Alert, Timestamp};
-use watchkeeper_wasm::{Binding, Entry, HttpMock, Interface, Registry, Runtime};
+use watchkeeper_wasm::{Binding, Entry, Interface, Registry, Runtime};
 
+use self::mock::Mock;
 use crate::cli::{Ended, Output, print_json};
 use crate::config::{Environment, SourceFile};
 use crate::render::Table;
@@ -48,21 +49,6 @@ pub(in crate::cli) struct Options {
     attributes: Vec<String>,
     #[command(flatten)]
     output: Output,
-}
-
-/// What stands behind a plugin instead of the world.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Mock {
-    http: HttpMock,
-    /// When it is.
-    now: Option<Timestamp>,
-    /// What `${NAME}` stands for.
-    secrets: BTreeMap<String, String>,
-    cursor: Option<String>,
-    /// Of the payload that this stands beside.
-    content_type: Option<String>,
-    attributes: BTreeMap<String, String>,
 }
 
 /// The plugin under test.
@@ -116,7 +102,7 @@ fn samples_of(options: &Options) -> PathBuf {
 }
 
 impl Tested<'_> {
-    fn bind(&self, mock: Option<Mock>) -> Result<Binding> {
+    fn bind(&self, mock: Option<&Mock>) -> Result<Binding> {
         let mut environment = Environment::of_process();
         for (name, value) in mock.iter().flat_map(|mock| &mock.secrets) {
             environment.set(name, value);
@@ -124,7 +110,7 @@ impl Tested<'_> {
         let file = self.source(&environment)?;
         let mut spec = file.spec();
         if let Some(mock) = mock {
-            spec.mock = Some(mock.http);
+            spec.mock = Some(Arc::new(mock.http.clone()));
             spec.now = mock.now.map(|now| Duration::from_millis(now.as_millis()));
         }
         let binding = sources::bind_as(&file, spec, &self.registry)?;
@@ -144,10 +130,8 @@ impl Tested<'_> {
     fn source(&self, environment: &Environment) -> Result<SourceFile> {
         let options = self.options;
         let beside = self.samples.with_file_name("source.yaml");
-        let file = options
-            .config
-            .clone()
-            .or_else(|| (options.payload.is_none() && beside.is_file()).then_some(beside));
+        let is_beside_samples = self.samples.is_dir() && beside.is_file();
+        let file = options.config.clone().or_else(|| is_beside_samples.then_some(beside));
         let mut source = match file {
             Some(file) => {
                 let text = std::fs::read_to_string(&file)
@@ -160,7 +144,7 @@ impl Tested<'_> {
                     true => format!("name: test\ntype: {kind}\n"),
                     false => format!("name: test\ntype: webhook\nwebhook_path: /test\nparser: {kind}\n"),
                 };
-                SourceFile::parse(Path::new("<no source's file>"), &text, environment)?
+                SourceFile::parse(Path::new("<no source.yaml, no --config>"), &text, environment)?
             }
         };
         source.kind.clone_from(&self.kind);

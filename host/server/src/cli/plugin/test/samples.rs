@@ -12,15 +12,20 @@ use watchkeeper_domain::plugin::{Batch, Feed, ReadError, Reading};
 use watchkeeper_domain::untrusted::visible;
 
 use super::difference::difference;
-use super::{Mock, Tested, incident};
+use super::mock::Mock;
+use super::{Tested, incident};
 use crate::cli::{Ended, print_json};
 
 const EXPECTED: &str = ".expected.json";
 const MOCK: &str = ".mock.yaml";
 const INCIDENT: &str = ".incident.yaml";
 
-/// Calls that the timing line is of.
+/// Ends that are meant for one of those.
+const NEARLY: [&str; 4] = [".mock.yml", ".mock.json", ".incident.yml", ".incident.json"];
+
+/// Calls that the timing line is of; fewer, where the first says that they would take longer than this.
 const CALLS: usize = 20;
+const TIMED: Duration = Duration::from_secs(1);
 
 /// The files of one sample, by what they are.
 #[derive(Default)]
@@ -30,6 +35,13 @@ struct Sample {
     mock: bool,
     incident: bool,
     expected: bool,
+}
+
+/// What became of a sample.
+struct Became {
+    json: Value,
+    /// What is wrong about it besides, whatever is expected.
+    wrong: Vec<String>,
 }
 
 /// A sample, and what came of it.
@@ -46,8 +58,9 @@ pub(super) fn run(tested: &Tested<'_>) -> Result<Ended> {
         let name = sample.name(stem);
         let difference = match sample.held(tested, stem) {
             Ok(difference) => difference,
-            Err(error) => Some(format!("  {error:#}")),
+            Err(error) => vec![format!("{error:#}")],
         };
+        let difference = (!difference.is_empty()).then(|| format!("  {}", difference.join("\n  ")));
         sampled.push(Sampled { name, difference });
     }
     let failed = sampled.iter().filter(|sample| sample.difference.is_some()).count();
@@ -119,8 +132,8 @@ impl Sample {
     }
 
     /// Where what becomes of it isn't what is expected.
-    fn held(&self, tested: &Tested<'_>, stem: &str) -> Result<Option<String>> {
-        let got = self.got(tested, stem)?;
+    fn held(&self, tested: &Tested<'_>, stem: &str) -> Result<Vec<String>> {
+        let Became { json: got, wrong } = self.became(tested, stem)?;
         let path = tested.samples.join(format!("{stem}{EXPECTED}"));
         if tested.options.update {
             let text = serde_json::to_string_pretty(&got)? + "\n";
@@ -131,43 +144,58 @@ impl Sample {
         let text = std::fs::read(&path).with_context(|| format!("{}: can't be read", path.display()))?;
         let expected = serde_json::from_slice(&text)
             .with_context(|| format!("{}: is no JSON; mend it, or let --update write it", path.display()))?;
-        Ok(difference("alerts", &got, &expected))
+        let mut differences = difference("alerts", &got, &expected);
+        differences.extend(wrong);
+        Ok(differences)
     }
 
-    fn got(&self, tested: &Tested<'_>, stem: &str) -> Result<Value> {
+    fn became(&self, tested: &Tested<'_>, stem: &str) -> Result<Became> {
         if let [one, other, ..] = &self.payloads[..] {
             bail!("{one} and {other} would have the same {stem}{EXPECTED}: rename one");
         }
         match self.payloads.first() {
+            Some(payload) if NEARLY.iter().any(|end| payload.ends_with(end)) => {
+                bail!(
+                    "{payload} would be a payload; a mock's name ends in {MOCK}, an incident's in {INCIDENT}: rename it"
+                )
+            }
             Some(_) if self.incident => {
                 bail!("{stem}{INCIDENT} would have the same {stem}{EXPECTED}: rename one")
             }
             Some(payload) => self.read(tested, stem, payload),
+            None if self.incident && self.mock => {
+                bail!(
+                    "{stem}{MOCK} says nothing to {stem}{INCIDENT}, which has all in it: take one of them out"
+                )
+            }
             None if self.incident => {
                 let path = tested.samples.join(format!("{stem}{INCIDENT}"));
-                let text = std::fs::read_to_string(&path)
-                    .with_context(|| format!("{}: can't be read", path.display()))?;
-                incident::run(&tested.registry, &text).with_context(|| path.display().to_string())
+                let json = incident::run(&tested.registry, &path)?;
+                Ok(Became { json, wrong: Vec::new() })
             }
             None if self.mock => fetched(tested, stem),
             None => bail!("there is nothing that it is expected of, such as {stem}.json or {stem}{MOCK}"),
         }
     }
 
-    fn read(&self, tested: &Tested<'_>, stem: &str, payload: &str) -> Result<Value> {
+    fn read(&self, tested: &Tested<'_>, stem: &str, payload: &str) -> Result<Became> {
         let mut payload = tested.payload(&tested.samples.join(payload))?;
-        let mut mock = if self.mock { Some(mock(tested, stem)?) } else { None };
-        if let Some(mock) = &mut mock {
-            payload.content_type = mock.content_type.take().or(payload.content_type);
-            payload.attributes.extend(std::mem::take(&mut mock.attributes));
+        let mock = if self.mock { Some(mock(tested, stem)?) } else { None };
+        if let Some(mock) = &mock {
+            if mock.cursor.is_some() {
+                bail!("{stem}{MOCK}: cursor: is of what is fetched, and {stem} is a payload; take it out");
+            }
+            payload.content_type = mock.content_type.clone().or(payload.content_type);
+            payload.attributes.extend(mock.attributes.clone());
         }
-        Ok(match tested.bind(mock)?.read_here(&payload) {
+        let json = match tested.bind(mock.as_ref())?.read_here(&payload) {
             Ok(Reading::Alerts(alerts)) => alerts_json(&alerts)?,
             Ok(Reading::Reply(reply)) => {
                 json!({ "status": reply.status, "headers": reply.headers, "body": String::from_utf8_lossy(&reply.body) })
             }
             Err(error) => error_json(&error),
-        })
+        };
+        Ok(Became { json, wrong: mock.map(|mock| complaints(&mock, stem)).unwrap_or_default() })
     }
 
     /// What its call takes; none where it isn't one that can be measured.
@@ -180,7 +208,7 @@ impl Sample {
             None => return None,
         };
         let began = Instant::now();
-        let binding = tested.bind(mock).ok()?;
+        let binding = tested.bind(mock.as_ref()).ok()?;
         let load = tested.load + began.elapsed();
         let call = || {
             let began = Instant::now();
@@ -192,38 +220,49 @@ impl Sample {
         };
         // What it logs was seen once.
         let silent = tracing::subscriber::NoSubscriber::default();
-        let mut calls: Vec<Duration> =
-            tracing::subscriber::with_default(silent, || (0..CALLS).map(|_| call()).collect());
+        let mut calls: Vec<Duration> = tracing::subscriber::with_default(silent, || {
+            let first = call();
+            let fits = (TIMED.as_nanos() / first.as_nanos().max(1)).min(CALLS as u128 - 1);
+            std::iter::once(first).chain((0..fits).map(|_| call())).collect()
+        });
         calls.sort();
         Some(format!(
-            "{}: loaded and configured in {} ms; a call takes {} µs (middle of {CALLS})",
+            "{}: loaded and configured in {} ms; a call takes {} µs (middle of {})",
             visible(&self.name(stem)),
             load.as_millis(),
-            calls[CALLS / 2].as_micros()
+            calls[calls.len() / 2].as_micros(),
+            calls.len()
         ))
     }
 }
 
 fn mock(tested: &Tested<'_>, stem: &str) -> Result<Mock> {
-    let path = tested.samples.join(format!("{stem}{MOCK}"));
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("{}: can't be read", path.display()))?;
-    serde_yaml::from_str(&text).with_context(|| format!("{}: is no mock", path.display()))
+    Mock::read(&tested.samples.join(format!("{stem}{MOCK}")))
 }
 
-fn fetched(tested: &Tested<'_>, stem: &str) -> Result<Value> {
+/// Of its requests, each with the file that it is about.
+fn complaints(mock: &Mock, stem: &str) -> Vec<String> {
+    mock.http.complaints().into_iter().map(|complaint| format!("{stem}{MOCK}: {complaint}")).collect()
+}
+
+fn fetched(tested: &Tested<'_>, stem: &str) -> Result<Became> {
     let mock = mock(tested, stem)?;
-    let cursor = mock.cursor.clone();
-    let binding = tested.bind(Some(mock))?;
+    let binding = tested.bind(Some(&mock))?;
     if !matches!(binding.feed(), Some(Feed::Poll { .. })) {
         bail!("the plugin doesn't poll: put the payload that this mock is for beside it, as {stem}.json");
     }
-    Ok(match binding.fetch_here(cursor.as_deref()) {
+    if mock.content_type.is_some() || !mock.attributes.is_empty() {
+        bail!(
+            "{stem}{MOCK}: content_type and attributes are a payload's, and there is none beside it; take them out"
+        );
+    }
+    let json = match binding.fetch_here(mock.cursor.as_deref()) {
         Ok(Batch { alerts, cursor, more }) => {
             json!({ "alerts": alerts_json(&alerts)?, "cursor": cursor, "more": more })
         }
         Err(error) => error_json(&error),
-    })
+    };
+    Ok(Became { json, wrong: complaints(&mock, stem) })
 }
 
 fn error_json(error: &ReadError) -> Value {
