@@ -456,7 +456,7 @@ mod tests {
         let instance = linker.instantiate(&mut store, &component).unwrap();
         let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
         let began = Instant::now();
-        store.data_mut().begin(began, Duration::from_millis(50), false);
+        store.data_mut().begin(began, Duration::from_millis(50), None);
         let error = run.call(&mut store, ()).unwrap_err();
         assert!(error.is::<WaitedTooLong>(), "{error:#}");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());

@@ -204,10 +204,10 @@ mod tests {
     fn a_probe_that_decides_nothing_is_followed_by_another() {
         let (supervisor, now) = (Supervisor::default(), Instant::now());
         struck_out(&supervisor, now);
-        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert_eq!(supervisor.admit(now + FIRST), Ok(Call::Probe));
         assert!(supervisor.admit(now + FIRST).is_err());
         supervisor.undecided();
-        assert_eq!(supervisor.admit(now + FIRST), Ok(()));
+        assert_eq!(supervisor.admit(now + FIRST), Ok(Call::Probe));
         assert!(supervisor.succeeded());
     }
 
