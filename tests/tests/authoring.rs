@@ -976,8 +976,33 @@ fn the_host_goes_and_another_is_started() {
     let text = std::fs::read_to_string(&code).unwrap();
     std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
     started("other, with a host of its own", &|| other.log(), 3);
+    assert!(other.log().contains("no host runs any more: one is started"), "{}", other.log());
     assert_eq!(other.log().matches("watchkeeper 0.1.0 serves at").count(), 2, "{}", other.log());
     assert_eq!(other.interrupt(), Some(0));
+}
+
+/// One that is only started again finds its folder free, and what was saved meanwhile.
+#[test]
+fn a_host_that_is_started_again_is_waited_for() {
+    if !on_path("python-zig") {
+        return not_run("python-zig is not on PATH; `cargo xtask build --all-languages` installs it");
+    }
+    let site = workshop();
+    // In a folder of the host's own, as the bundled ones are.
+    let project = site.plugins_dir().join("mine");
+    site.run(&["plugin", "new", "mine", "--lang", "c", "--dir", &project.to_string_lossy()]).well();
+    let host = site.start_background(&["serve"]);
+    wait("a host runs", PATIENCE, || host.log().contains("serves at").then_some(()));
+    let dev = site.start_background(&["plugin", "dev", &project.to_string_lossy()]);
+    wait("it serves", BUILD, || dev.log().contains("mine serves").then_some(()));
+    drop(host);
+    let code = project.join("src/wire.c");
+    let text = std::fs::read_to_string(&code).unwrap();
+    std::fs::write(&code, text.replace("must be a text", "shall be a text")).unwrap();
+    wait("it is built", BUILD, || (dev.log().matches("built ").count() == 2).then_some(()));
+    let _host = site.start_background(&["serve"]);
+    wait("it serves again", BUILD, || (dev.log().matches("mine serves").count() == 2).then_some(()));
+    assert!(!dev.log().contains("no host runs"), "{}", dev.log());
 }
 
 /// A host that can't start is no host to wait for; and a plugin whose name is another now is that one.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use notify::{RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use watchkeeper_authoring as authoring;
 
 use super::list;
@@ -27,6 +27,9 @@ const LATEST: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether it is to end.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long a host may be away that is started again.
+const RESTARTED: Duration = Duration::from_secs(5);
 
 /// How long a host may take to look at what was built.
 const JUDGED: Duration = Duration::from_secs(30);
@@ -56,19 +59,8 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
     let project = authoring::Project::read(&options.dir)?;
     let plugins = options.plugins.plugins.as_path();
     std::fs::create_dir_all(plugins).with_context(|| format!("{}: can't be created", plugins.display()))?;
-    let (saved, saves) = mpsc::sync_channel(1);
-    let folder = project.dir.clone();
-    // Authors stand in the project's folder, so the host's own folders may be in it.
-    let of_the_host = [plugins, &options.data.data, options.config.folder()].map(resolved);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| is_a_save(&folder, &of_the_host, &event)) {
-            // One that waits already stands for this one, too.
-            let _ = saved.try_send(());
-        }
-    })?;
-    watcher
-        .watch(&project.dir, RecursiveMode::Recursive)
-        .with_context(|| format!("{}: can't be watched", project.dir.display()))?;
+    let of_the_host = [plugins, &options.data.data, options.config.folder()];
+    let (_watcher, saves) = watch(&project.dir, &of_the_host)?;
     let stop = stop_on_signals()?;
     let built = build(options);
     let mut host = Host::unless_one_runs(options)?;
@@ -82,7 +74,8 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
                 while saves.recv_timeout(SETTLE).is_ok() && Instant::now() < latest {}
                 if let Some(file) = build(options) {
                     // One that ran may have been stopped, or have been that of another `plugin dev`.
-                    if host.is_none() {
+                    if host.is_none() && is_gone(options, &stop)? {
+                        println!("no host runs any more: one is started");
                         host = Host::unless_one_runs(options)?;
                     }
                     judge(options, &file, || is_over(&stop, &mut host));
@@ -99,6 +92,28 @@ pub(super) fn run(options: &Options) -> Result<Ended> {
         }
     }
     Ok(Ended::Well)
+}
+
+/// Hears of what an author saves, for as long as the watcher is held.
+fn watch(project: &Path, of_the_host: &[&Path]) -> Result<(RecommendedWatcher, mpsc::Receiver<()>)> {
+    let (saved, saves) = mpsc::sync_channel(1);
+    let (folder, of_the_host) = (project.to_owned(), inside(project, of_the_host));
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| is_a_save(&folder, &of_the_host, &event)) {
+            // One that waits already stands for this one, too.
+            let _ = saved.try_send(());
+        }
+    })?;
+    watcher
+        .watch(project, RecursiveMode::Recursive)
+        .with_context(|| format!("{}: can't be watched", project.display()))?;
+    Ok((watcher, saves))
+}
+
+/// Of the host's own folders those that are in the project's, where authors stand; the project may as well be in one of them.
+fn inside(project: &Path, of_the_host: &[&Path]) -> Vec<PathBuf> {
+    let folders = of_the_host.iter().map(|folder| resolved(folder));
+    folders.filter(|folder| folder.starts_with(project) && folder != project).collect()
 }
 
 /// The path as events have it, also of a folder that isn't there yet.
@@ -151,6 +166,21 @@ fn build(options: &Options) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// Whether no host runs, nor is back soon: one that is being started again is to find its folder free.
+fn is_gone(options: &Options, stop: &AtomicBool) -> Result<bool> {
+    let began = Instant::now();
+    while !DataLock::is_held(&options.data.data)? {
+        if began.elapsed() > RESTARTED {
+            return Ok(true);
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(false)
 }
 
 /// Whether there is nothing more to wait for.
@@ -292,6 +322,13 @@ mod tests {
         ] {
             assert!(!is_save(path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_project_in_a_folder_of_the_hosts_is_a_project() {
+        let of_the_host = ["/srv/plugins", "/srv/plugins/mine", "/srv/plugins/mine/data"].map(Path::new);
+        let inside = inside(Path::new("/srv/plugins/mine"), &of_the_host);
+        assert_eq!(inside, [PathBuf::from("/srv/plugins/mine/data")]);
     }
 
     #[test]
