@@ -76,7 +76,7 @@ fn what_waits_does_not_wait_by_the_clock() {
         put(&file(&host), b"broken");
         refused(&host, "no WebAssembly");
         put(&file(&host), &versioned(versions::PATH, "v00009", Fault::TrapsAfter(3)));
-        refused(&host, "payloads that the version in service read (plugins.canary)");
+        refused(&host, "payloads that the version in service read");
         assert_eq!(serving(&host), good);
     }
 }
