@@ -48,7 +48,7 @@ const SUSPECT_PAUSE: Duration = TICK.saturating_mul(3);
 
 /// What a guest's end takes, its memory given back. It is part of the call's time, so that all is over within a tick of the
 /// deadline.
-const END: Duration = Duration::from_micros(500);
+const END: Duration = Duration::from_millis(1);
 
 /// What a call into a plugin can end in, besides its answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
