@@ -42,10 +42,12 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The code of the component with this digest, if it is kept and unharmed.
-pub(crate) fn load(engine: &Engine, cache: &Path, component: &str) -> Option<Component> {
+/// The code of the component with this digest, if it is kept and unharmed; and what an instance of it weighs.
+pub(crate) fn load(engine: &Engine, cache: &Path, component: &str) -> Option<(Component, usize)> {
     let path = file(engine, cache, component);
     let noted = fs::read_to_string(noted(&path)).ok()?;
+    let (noted, weight) = noted.split_once(' ')?;
+    let weight = weight.parse().ok()?;
     let code = fs::read(&path).ok()?;
     if digest(&code) != noted {
         tracing::warn!(file = %path.display(), "compiled code is damaged; compiling again");
@@ -58,6 +60,7 @@ pub(crate) fn load(engine: &Engine, cache: &Path, component: &str) -> Option<Com
         .inspect(|_| mark_as_used(&path))
         .inspect_err(|error| tracing::warn!(file = %path.display(), %error, "compiled code is not used"))
         .ok()
+        .map(|component| (component, weight))
 }
 
 /// Removes what isn't one of the `needed` and was used too long ago, or before too many others.
@@ -110,10 +113,11 @@ pub(crate) fn made(engine: &Engine, code: &[u8]) -> Result<Component, String> {
 }
 
 /// Keeps the code for the next start. Failing to is no more than a slower start.
-pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, code: &[u8]) {
+pub(crate) fn keep(engine: &Engine, cache: &Path, component: &str, code: &[u8], weight: usize) {
     let path = file(engine, cache, component);
+    let note = format!("{} {weight}", digest(code));
     // Written beside and renamed, so that nobody ever maps half a file, nor has one changed under the map.
-    let kept = kept::write(&path, code).and_then(|()| kept::write(&noted(&path), digest(code).as_bytes()));
+    let kept = kept::write(&path, code).and_then(|()| kept::write(&noted(&path), note.as_bytes()));
     if let Err(error) = kept {
         tracing::warn!(file = %path.display(), %error, "compiled code can't be kept; the next start compiles again");
     }

@@ -279,10 +279,9 @@ impl Plugin {
         check_header(&candidate.bytes)?;
         let vouched = candidate.vouched(&runtime.trust)?;
         let asks = candidate.asks()?;
-        let weight = weight::check(&candidate.bytes)?;
         steps.took("check");
         let live = is_exported_by(&candidate.bytes);
-        let (component, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
+        let (component, weight, from_cache) = compile(runtime, live, &candidate.bytes, &candidate.digest)?;
         steps.noted("compile", from_cache.then(|| "compiled before".into()));
         let (interfaces, imports) = describe(&component)?;
         let (pre, exports) = link(runtime.linked(live), &component, &interfaces)
@@ -418,16 +417,23 @@ fn text_of_wasm(bytes: &[u8]) -> bool {
     text.starts_with(b"(") || text.starts_with(b";;")
 }
 
-fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<(Component, bool), String> {
+/// With what an instance of it weighs, and whether the code was there already.
+fn compile(
+    runtime: &Runtime,
+    live: bool,
+    bytes: &[u8],
+    digest: &str,
+) -> Result<(Component, usize, bool), String> {
     let linked = runtime.linked(live);
     if let Some(cache) = &runtime.cache {
-        if let Some(component) = compiled::load(&linked.engine, cache, digest) {
-            return Ok((component, true));
+        if let Some((component, weight)) = compiled::load(&linked.engine, cache, digest) {
+            return Ok((component, weight, true));
         }
         if let Some(why) = compiled::refused(&linked.engine, cache, digest) {
             return Err(why);
         }
     }
+    let weight = weight::check(bytes)?;
     let bytes = nameless(bytes);
     let code = match &runtime.compiler {
         Some(program) => compiler::compile(program, live, &bytes),
@@ -453,9 +459,9 @@ fn compile(runtime: &Runtime, live: bool, bytes: &[u8], digest: &str) -> Result<
     })?;
     let component = compiled::made(&linked.engine, &code)?;
     if let Some(cache) = &runtime.cache {
-        compiled::keep(&linked.engine, cache, digest, &code);
+        compiled::keep(&linked.engine, cache, digest, &code, weight);
     }
-    Ok((component, false))
+    Ok((component, weight, false))
 }
 
 type Described = (Vec<(Interface, String)>, Vec<String>);
