@@ -43,7 +43,7 @@ pub struct SecondChance {
 
 #[derive(Default)]
 struct Known {
-    /// The version that was asked for all letters there were.
+    /// The version that was asked for all that others had failed on.
     version: Option<String>,
     /// Passes in a row that were given up, and when the next may be.
     given_up: u32,
@@ -53,9 +53,10 @@ struct Known {
 /// Which letters of a source.
 #[derive(Clone, Copy, PartialEq)]
 enum Letters {
-    /// Those that no plugin was asked to read.
+    /// Those that a plugin failed on.
+    Asked,
+    /// Those that none was asked to read.
     Unasked,
-    All,
 }
 
 /// How a pass over a source's letters ended.
@@ -109,6 +110,11 @@ impl SecondChance {
         let another = known.version.as_ref() != Some(&version);
         if another {
             (known.given_up, known.not_before) = (0, None);
+            // First these, so that what fails in the other pass isn't asked for twice.
+            if self.read_again(source, Letters::Asked).await? == Ended::NotNow {
+                return Ok(());
+            }
+            known.version = Some(version);
         }
         if unasked && known.not_before.is_none_or(|not_before| Instant::now() >= not_before) {
             match self.read_again(source, Letters::Unasked).await? {
@@ -117,11 +123,8 @@ impl SecondChance {
                     known.not_before = Some(Instant::now() + backoff(PAUSE, known.given_up));
                     known.given_up += 1;
                 }
-                Ended::NotNow => return Ok(()),
+                Ended::NotNow => {}
             }
-        }
-        if another && self.read_again(source, Letters::All).await? != Ended::NotNow {
-            known.version = Some(version);
         }
         Ok(())
     }
@@ -133,7 +136,7 @@ impl SecondChance {
             let letters = self.letters(&source.name, which, after).await?;
             let Some(last) = letters.last() else { break Ended::Through };
             after = Some(last.id);
-            for letter in letters {
+            for letter in letters.into_iter().filter(|letter| letter.asked == (which == Letters::Asked)) {
                 match self.replay(source, letter).await? {
                     Ok(()) => (read, failed_in_a_row) = (read + 1, 0),
                     Err(ReadError::NotAsked(_) | ReadError::Unavailable { .. }) => {
@@ -168,7 +171,7 @@ impl SecondChance {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         match which {
             Letters::Unasked => self.store.unasked_letters(source, after, BATCH).await,
-            Letters::All => self.store.dead_letters(Some(source), after, BATCH).await,
+            Letters::Asked => self.store.dead_letters(Some(source), after, BATCH).await,
         }
     }
 

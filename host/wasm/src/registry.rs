@@ -133,7 +133,7 @@ impl Binding {
 
     /// Which version is in service.
     pub fn version(&self) -> Option<String> {
-        Some(self.reader.slot.live()?.plugin.version.clone())
+        self.reader.version()
     }
 
     /// Reads on this thread: for tests of a plugin, and for benches.
